@@ -1,0 +1,140 @@
+"The checks of .ci/run: each is a named command or function; a check that fails does not stop the others."
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+repo = Path(sys.argv[1]).resolve()
+shared = repo.parent / "shared"
+quiet = {"CI": "true", "MPLBACKEND": "agg", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONWARNINGS": "ignore"}
+clean = 'test -z "$(git status --porcelain)" || { git status --porcelain; git diff | head -50; git checkout -q .; git clean -fdq; exit 1; }'
+results: list[tuple[str, str]] = []  # (name, "ok" | what failed)
+started = time.time()
+
+
+def sh(command, cwd, venv=None, limit=1200):
+    "Run a bash command, its output shown; raises CalledProcessError when it fails."
+    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")} | quiet
+    if venv: env |= {"VIRTUAL_ENV": str(venv), "PATH": f"{venv}/bin:{env['PATH']}"}
+    subprocess.run(["bash", "-c", f"set -e -o pipefail\n{command}"], cwd=cwd, env=env, check=True, stdin=subprocess.DEVNULL, timeout=limit)
+
+
+def check(name, command, cwd, venv=None, limit=1200):
+    "Run one check and note how it ended."
+    begin = time.time()
+    print(f"\n=== {name}", flush=True)
+    try:
+        command() if callable(command) else sh(command, cwd, venv, limit)
+        results.append((name, "ok"))
+    except (subprocess.SubprocessError, AssertionError, OSError) as e:
+        results.append((name, f"{type(e).__name__}: {str(e)[:200]}"))
+    print(f"=== {name}: {results[-1][1]} ({time.time() - begin:.0f} s)", flush=True)
+    return results[-1][1] == "ok"
+
+
+def clone(path):
+    "A bare clone of the committed state."
+    subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(repo), str(path)], check=True)
+    return path
+
+
+def venv(path):
+    "A fresh virtual environment of the running Python."
+    subprocess.run([sys.executable, "-m", "venv", str(path)], check=True)
+    return path
+
+
+def one_sentence(command, cwd, where):
+    "Bad input: exit code 2, one sentence on stderr, no traceback."
+    env = os.environ | quiet | {"PATH": f"{where}/bin:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", command], cwd=cwd, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
+    print(done.stderr, flush=True)
+    assert done.returncode == 2, f"exit code {done.returncode}, not 2"
+    assert "Traceback" not in done.stderr + done.stdout, "a traceback"
+    assert 1 <= len(done.stderr.strip().splitlines()) <= 3, "not one sentence"
+
+
+def no_gpu_packages(where):
+    "The pins bring in no CUDA wheels, and everything installed is pinned."
+    freeze = [f"{where}/bin/pip", "freeze", "--all", "--exclude-editable"]
+    lines = subprocess.run(freeze, capture_output=True, text=True, check=True).stdout.lower().splitlines()
+    bad = [line for line in lines if line.startswith(("nvidia", "triton", "cuda"))]
+    assert not bad, f"GPU packages: {bad}"
+    pinned = {line.split("==")[0].lower().replace("_", "-") for line in (repo / "constraints.txt").read_text().splitlines() if "==" in line}
+    loose = {line.split("==")[0].replace("_", "-") for line in lines if "==" in line} - pinned - {"pip"}
+    assert not loose, f"installed but not in constraints.txt: {sorted(loose)}"
+
+
+def first_command(work):
+    "README command 1, what it leaves behind, and what bad input gets."
+    main, env = clone(work / "one" / "brainmtl"), venv(work / "one" / "venv")
+    if not check("README 1: install", "pip install -q -c constraints.txt -e .", main, env): return
+    check("only pinned packages, none for GPUs", lambda: no_gpu_packages(env), main)
+    check("README 1: brainmtl demo in under 6 minutes", "brainmtl demo", main, env, limit=360)
+    check("demo again finds the work done", "brainmtl demo", main, env, limit=60)
+    check("demo leaves the clone clean", clean, main, env)
+    check("help answers without torch", "! python -X importtime $(which brainmtl) --help 2>&1 >/dev/null | grep ' torch$'", main, env)
+    check("bad input: missing folder", lambda: one_sentence("brainmtl prepare store --brats no-such-folder", main, env), main)
+    misspelt = "brainmtl train quick --store store --run x --set joint.lamda_cls=2"
+    check("bad input: misspelt recipe key", lambda: one_sentence(misspelt, main, env), main)
+    if (shared / "data").is_dir(): real_data(main, env)
+
+
+def real_data(main, env):
+    "Prepare all real trees that lie in ../shared, and run the cells that need them."
+    trees = "--brats data/raw/brats --lgg data/raw/lgg/kaggle_3m --kaggle data/raw/kaggle"
+    pattern = "'brats2015=data/raw/brats2015/*/Flair_subtrMeanDivStd.nii.gz::data/raw/brats2015/*/OTMultiClass.nii.gz'"
+    prepare = f"brainmtl prepare stores/real {trees} --pattern {pattern}"
+    if not check("real data: unpack", f"python {shared}/bin/unpack-data data/raw", main, env): return
+    check("real data: prepare in under 4 minutes", prepare, main, env, limit=240)
+    check("real data: second prepare finds nothing to do", prepare, main, env, limit=30)
+    check("real data: audit", "brainmtl audit stores/real", main, env, limit=240)
+
+
+def second_command(work):
+    "README command 2, and the habits: clean, exported, house rules, README, lint."
+    main, env = clone(work / "two" / "brainmtl"), venv(work / "two" / "venv")
+    if not check("README 2: install", 'pip install -q -c constraints.txt -e ".[dev]"', main, env): return
+    check("only pinned packages with dev, none for GPUs", lambda: no_gpu_packages(env), main)
+    check("README 2: nbdev_test in under 6 minutes", "nbdev_test --timing", main, env, limit=360)
+    check("tests leave the clone clean", clean, main, env)
+    check("nbdev_clean leaves no diff", f"nbdev_clean\n{clean}", main, env)
+    check("nbdev_export leaves no diff", f"nbdev_export\n{clean}", main, env)
+    check("README.md is made from index.ipynb", f"brainmtl-readme\n{clean}", main, env)
+    house(main, env)
+    check("ruff", "ruff check .", main, env)
+    check("notebooks process for the site", f"python -c 'from nbdev.serve import proc_nbs; proc_nbs()'\n{clean}", main, env)
+    check("slow cells", "nbdev_test --flags slow --n_workers 1", main, env, limit=600)
+    if (shared / "data").is_dir():
+        unpack = f"python {shared}/bin/unpack-data data/raw"
+        check("cells on real data", f"{unpack} && nbdev_test --flags data --n_workers 1", main, env, limit=600)
+
+
+def house(main, env):
+    "Each house rule counts as a check."
+    code = "import json; from brainmtl.house import check_house; print(json.dumps(check_house('.')))"
+    done = subprocess.run([f"{env}/bin/python", "-c", code], cwd=main, capture_output=True, text=True)
+    if done.returncode: return check("house rules", f"echo {done.stderr[-200:]!r}; false", main)
+    for rule, lines in json.loads(done.stdout).items():
+        check(f"house: {rule.replace('_', ' ')}", lambda lines=lines: show(lines), main)
+
+
+def show(lines):
+    "Print the violations of one rule and fail when there are any."
+    print("\n".join(lines), flush=True)
+    assert not lines, f"{len(lines)} violations"
+
+
+with tempfile.TemporaryDirectory(prefix="brainmtl-ci-") as tmp:
+    first_command(Path(tmp))
+    shutil.rmtree(Path(tmp) / "one", ignore_errors=True)
+    second_command(Path(tmp))
+failed = [(name, how) for name, how in results if how != "ok"]
+print(f"\n{time.time() - started:.0f} s in all")
+for name, how in failed: print(f"FAILED {name}: {how}")
+print(f"{len(results) - len(failed)} passed, {len(failed)} failed", flush=True)
+sys.exit(bool(failed) or not results)
