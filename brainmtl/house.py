@@ -7,7 +7,7 @@ __all__ = ['Rule', 'MAX_LINES', 'LONG_CELLS', 'RULES', 'REPO_RULES', 'Cell', 'pa
            'read_book', 'at', 'own_imports', 'import_order', 'defined_names', 'cell_length', 'comment_lines',
            'public_functions', 'undocumented', 'documented', 'asserted', 'test_fail_says_why', 'form_faults',
            'skeleton', 'output_text', 'stable_outputs', 'banned_code', 'function_length', 'orphans',
-           'declared_packages', 'declared_imports', 'check_house', 'main']
+           'declared_packages', 'declared_imports', 'in_sidebar', 'check_house', 'main']
 
 # %% ../nbs/90_house.ipynb #0b84e741
 import argparse, ast, configparser, io, json, re, sys, tokenize
@@ -330,10 +330,21 @@ def declared_imports(root:Path, # repository
         for name in sorted({n.split(".")[0] for n in names} - known):
             yield f"{nb.path.name}: imports {name}, which settings.ini does not require"
 
-# %% ../nbs/90_house.ipynb #4abc6b8c
+# %% ../nbs/90_house.ipynb #75ffa436
+def in_sidebar(root:Path, # repository
+               book:list[Notebook], # all library notebooks
+               )->Iterator[str]: # one sentence per violation
+    "Every notebook stands in nbs/sidebar.yml, and every entry there exists."
+    nbs = Path(root)/"nbs"
+    listed = set(re.findall(r"[\w./-]+\.(?:ipynb|qmd)", (nbs/"sidebar.yml").read_text(encoding="utf-8")))
+    there = {nb.path.name for nb in book} | {f"tutorials/{p.name}" for p in (nbs/"tutorials").glob("*.ipynb")}
+    yield from (f"nbs/sidebar.yml does not list {name}" for name in sorted(there - listed))
+    yield from (f"nbs/sidebar.yml lists {name}, which does not exist" for name in sorted(listed) if not (nbs/name).exists())
+
+# %% ../nbs/90_house.ipynb #6b00e75d
 RULES: tuple[Rule, ...] = (import_order, cell_length, documented, asserted, test_fail_says_why,
                            skeleton, stable_outputs, banned_code, function_length)
-REPO_RULES = (orphans, declared_imports)
+REPO_RULES = (orphans, declared_imports, in_sidebar)
 
 
 def check_house(root:Path, # repository
