@@ -6,7 +6,7 @@
 __all__ = ['Rule', 'MAX_LINES', 'LONG_CELLS', 'RULES', 'REPO_RULES', 'Cell', 'parse_cell', 'Notebook', 'read_notebook',
            'read_book', 'at', 'own_imports', 'import_order', 'defined_names', 'cell_length', 'comment_lines',
            'public_functions', 'undocumented', 'documented', 'asserted', 'test_fail_says_why', 'form_faults',
-           'skeleton', 'output_text', 'stable_outputs', 'banned_code', 'function_length', 'orphans',
+           'skeleton', 'imports_alone', 'output_text', 'stable_outputs', 'banned_code', 'function_length', 'orphans',
            'declared_packages', 'declared_imports', 'in_sidebar', 'check_house', 'main']
 
 # %% ../nbs/90_house.ipynb #0b84e741
@@ -242,6 +242,18 @@ def skeleton(book:list[Notebook], # all library notebooks
     "A notebook has its title, sentence, place, closing section and export cell."
     for nb in book: yield from (f"{nb.path.name}: {fault}" for fault in form_faults(nb))
 
+# %% ../nbs/90_house.ipynb #c2541ce8
+def imports_alone(book:list[Notebook], # all library notebooks
+                  )->Iterator[str]: # one sentence per violation
+    "A cell outside the module that imports does nothing else."
+    for nb in book:
+        for cell in nb.cells:
+            if cell.kind != "code" or cell.exported or not re.search(r"^\s*(import|from)\s", cell.source, re.M): continue
+            nodes = list(ast.walk(ast.parse(re.sub(r"^\s*[!%].*$", "", cell.source, flags=re.M))))
+            imports = any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in nodes)
+            if imports and any(isinstance(n, (ast.Expr, ast.Assign)) for n in nodes) and "nbdev_export()" not in cell.source:
+                yield at(nb, cell, "imports and computes in one cell; the documentation cannot be built")
+
 # %% ../nbs/90_house.ipynb #cc775c6d
 _unstable = {"a memory address": r"\b0x[0-9a-f]{8,}", "an absolute path": r"(?<![\w.:/])/(tmp|home|root|work|usr|Users|private|var)/\w",
              "a progress bar": r"\d+%\||it/s\b|s/it\b", "an error": r"Traceback \(most recent call last\)"}
@@ -341,9 +353,9 @@ def in_sidebar(root:Path, # repository
     yield from (f"nbs/sidebar.yml does not list {name}" for name in sorted(there - listed))
     yield from (f"nbs/sidebar.yml lists {name}, which does not exist" for name in sorted(listed) if not (nbs/name).exists())
 
-# %% ../nbs/90_house.ipynb #6b00e75d
+# %% ../nbs/90_house.ipynb #cfcf29bf
 RULES: tuple[Rule, ...] = (import_order, cell_length, documented, asserted, test_fail_says_why,
-                           skeleton, stable_outputs, banned_code, function_length)
+                           skeleton, imports_alone, stable_outputs, banned_code, function_length)
 REPO_RULES = (orphans, declared_imports, in_sidebar)
 
 
