@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from .files import UserError
 
-# %% ../nbs/02_phantom.ipynb #cee6ff30
+# %% ../nbs/02_phantom.ipynb #fbd0c551
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 AIR, CSF, GREY, WHITE, SPOT, SKULL, SCALP, OEDEMA, CORE, RIM = range(10)
 
@@ -30,7 +30,7 @@ def _splines(n:int, cells:int)->np.ndarray:
 def _smooth_noise(rng:np.random.Generator, shape:tuple, cells:int)->np.ndarray:
     "Noise of mean 0 and SD about 1 that varies over 2/`cells` of the field of view."
     noise = rng.normal(size=(cells + 3,)*3)
-    for n in shape: noise = np.tensordot(noise, _splines(n, cells), axes=(0, 1))
+    for n in shape[::-1]: noise = np.ascontiguousarray(np.moveaxis(noise @ _splines(n, cells).T, -1, 0))
     return 1.6*noise
 
 def _grid(rng:np.random.Generator, shape:tuple)->tuple:
@@ -44,14 +44,14 @@ def _ball(at:tuple, centre:tuple, radii:tuple)->np.ndarray:
     "Distance from `centre` in units of `radii`: 1 on the surface of the ellipsoid."
     return np.sqrt(sum(((at[i] - centre[i])/radii[i])**2 for i in range(3)))
 
-# %% ../nbs/02_phantom.ipynb #c046d0ec
+# %% ../nbs/02_phantom.ipynb #be53c52e
 def _head(rng:np.random.Generator, at:tuple)->tuple:
     "Tissue of every voxel without tumour, and the distance from the centre (1 on the brain's surface)."
     shape = at[0].shape
     radius = _ball(at, (0, 0, 0), (.62*rng.uniform(.94, 1.06), .78*rng.uniform(.94, 1.06), .98)) + .03*_smooth_noise(rng, shape, 5)
-    folds = .07*_smooth_noise(rng, shape, 16)
+    folds = .1*_smooth_noise(rng, shape, 18)
     tissue = np.where(radius + folds > .8, GREY, WHITE)
-    tissue[radius + .05*_smooth_noise(rng, shape, 20) > .98] = CSF
+    tissue[radius + .06*_smooth_noise(rng, shape, 22) > .98] = CSF
     width = rng.uniform(.7, 1.5)
     for side in (-1, 1):
         tissue[_ball(at, (side*.22, .02, -.1), (.12, .2, .25)) < 1] = GREY
@@ -104,7 +104,7 @@ def _render(rng:np.random.Generator, tissue:np.ndarray, tumour:np.ndarray, modal
     image *= np.exp(.1*_smooth_noise(rng, tissue.shape, 2))
     return np.hypot(image + rng.normal(0, noise, image.shape), rng.normal(0, noise, image.shape))
 
-# %% ../nbs/02_phantom.ipynb #a8aca36a
+# %% ../nbs/02_phantom.ipynb #8e905d3c
 def phantom_volume(seed:int|tuple, # same seed, same volume
                    shape:tuple=(64, 64, 16), # X (to the left), Y (to the back), Z (up), voxels
                    tumour:bool=True, # put a tumour in?
@@ -112,6 +112,7 @@ def phantom_volume(seed:int|tuple, # same seed, same volume
                    low_grade:bool=False, # tumour without enhancing rim?
                    through:bool=False, # tumour in (nearly) every slice?
                    noise:float=14., # SD of the noise; white matter is 320 in FLAIR
+                   modalities:tuple=MODALITIES, # sequences to draw
                   )->tuple[dict, np.ndarray]: # modality → float32 (X, Y, Z), 0 outside a brain without skull; labels uint8 in {0, 1, 2, 4}
     "Draw one patient in four sequences with the BraTS labels: 1 core, 2 oedema, 4 enhancing."
     rng = np.random.default_rng(seed)
@@ -119,7 +120,7 @@ def phantom_volume(seed:int|tuple, # same seed, same volume
     tissue, radius = _head(rng, at)
     tumour_map = _tumour(rng, at, radius, low_grade, through) if tumour else np.zeros(shape, int)
     contrast = rng.uniform(.55, 1.1)
-    images = {m: _render(rng, tissue, tumour_map, m, contrast, noise) for m in MODALITIES}
+    images = {m: _render(rng, tissue, tumour_map, m, contrast, noise) for m in modalities}
     if not skull: images = {m: np.where(radius < 1, np.maximum(v, 1), 0) for m, v in images.items()}
     seg = np.zeros(shape, np.uint8)
     for name, label in ((CORE, 1), (OEDEMA, 2), (RIM, 4)): seg[tumour_map == name] = label
@@ -136,7 +137,7 @@ def _save_nifti(path:Path, array:np.ndarray, spacing:tuple):
     affine[1, 3] = (array.shape[1] - 1)*spacing[1]
     nib.save(nib.Nifti1Image(array, affine), path)
 
-# %% ../nbs/02_phantom.ipynb #5694de26
+# %% ../nbs/02_phantom.ipynb #975e1260
 def write_brats(folder:str|Path, # where the case folders go
                 n:int=4, # number of patients
                 shape:tuple=(64, 64, 16), # voxels
@@ -153,15 +154,13 @@ def write_brats(folder:str|Path, # where the case folders go
     if naming not in BRATS_NAMES: raise UserError(f"naming must be one of {', '.join(BRATS_NAMES)}", naming)
     ends, folders = NEW_ENDS if naming >= "2023" else OLD_ENDS, []
     for i in range(n):
-        images, seg = phantom_volume((seed, 1, i), shape, tumour, through=through)
+        images, seg = phantom_volume((seed, 1, i), shape, tumour, through=through, modalities=modalities)
         if naming >= "2023": seg[seg == 4] = 3
         case = Path(folder)/BRATS_NAMES[naming].format(i)
         case.mkdir(parents=True, exist_ok=True)
         gain = np.random.default_rng((seed, 2, i)).uniform(.5, 1.8)
-        for m in modalities:
-            raw = np.rint(np.maximum(images[m]*gain, images[m] > 0)).astype(np.int16)
-            _save_nifti(case/f"{case.name}{ends[m]}{suffix}", raw, spacing)
-        if labels: _save_nifti(case/f"{case.name}{ends['seg']}{suffix}", seg, spacing)
+        files = {m: np.rint(np.maximum(v*gain, v > 0)).astype(np.int16) for m, v in images.items()} | ({"seg": seg} if labels else {})
+        for key, array in files.items(): _save_nifti(case/f"{case.name}{ends[key]}{suffix}", array, spacing)
         folders.append(case)
     return folders
 
@@ -177,7 +176,7 @@ def _lgg_patient(folder:Path, name:str, images:dict, seg:np.ndarray, gain:float,
         Image.fromarray(np.ascontiguousarray(rgb[:, :, z].swapaxes(0, 1))).save(f"{stem}.tif")
         Image.fromarray(np.ascontiguousarray((seg[..., z].T > 0).astype(np.uint8)*255)).save(f"{stem}_mask.tif")
 
-# %% ../nbs/02_phantom.ipynb #6e9a054a
+# %% ../nbs/02_phantom.ipynb #92481172
 def write_lgg(folder:str|Path, # becomes the `kaggle_3m` folder
               n:int=4, # number of patients
               shape:tuple=(64, 64, 12), # columns, rows, slices
@@ -188,7 +187,7 @@ def write_lgg(folder:str|Path, # becomes the `kaggle_3m` folder
     "Write `n` patients with skull and low-grade tumours as `kaggle_3m` ships them, with `data.csv`."
     folder, folders = Path(folder), []
     for i in range(n):
-        images, seg = phantom_volume((seed, 3, i), shape, tumour, skull=True, low_grade=True, through=through, noise=22.)
+        images, seg = phantom_volume((seed, 3, i), shape, tumour, True, True, through, noise=22., modalities=("t1", "flair", "t1ce"))
         gain = np.random.default_rng((seed, 4, i)).uniform(90, 240)
         name = f"TCGA_PH_{i:04d}_20000101"
         _lgg_patient(folder, name, images, seg, gain, copies=i % 3 == 2)
@@ -197,14 +196,16 @@ def write_lgg(folder:str|Path, # becomes the `kaggle_3m` folder
         csv.writer(f).writerows([["Patient", "tumor_tissue_site"]] + [[p.name[:12], 1] for p in folders])
     return folders
 
-# %% ../nbs/02_phantom.ipynb #aef504a2
+# %% ../nbs/02_phantom.ipynb #80de49c9
 PICTURE_NAMES = (".jpg", ".jpg", ".JPG", ".jpeg", ".png", "png.jpg") # the last: a PNG that is called .jpg
 
 def _picture(rng:np.random.Generator, size:int, tumour:bool)->tuple:
     "One slice (rows, columns) as uint8 and its mask, with a random sequence, margin and aspect."
-    images, seg = phantom_volume(int(rng.integers(2**32)), (size, size, 9), tumour, skull=True, low_grade=rng.random() < .3, noise=10.)
-    z = (seg > 0).sum((0, 1)).argmax() if tumour else rng.integers(2, 8)
-    image = images[("flair", "t1ce", "t2")[rng.integers(3)]][..., z].T
+    modality = ("flair", "t1ce", "t2")[rng.integers(3)]
+    drawn, low_grade = int(rng.integers(2**32)), rng.random() < .3
+    images, seg = phantom_volume(drawn, (size, size, 9), tumour, True, low_grade, noise=10., modalities=(modality,))
+    z = (seg > 0).sum((0, 1)).argmax() if tumour else rng.integers(2, 7) # the slices in which tumours are largest
+    image = images[modality][..., z].T
     image = np.clip(image*rng.uniform(170, 250)/np.percentile(image, 99.5), 0, 255).astype(np.uint8)
     width = round(size*rng.uniform(.8, 1.9))
     wanted = width, round(width*rng.uniform(.95, 1.25))
@@ -213,13 +214,13 @@ def _picture(rng:np.random.Generator, size:int, tumour:bool)->tuple:
     if rng.random() < .2: ImageDraw.Draw(picture).text((2, 2), "PHANTOM", fill=255)
     return picture, mask
 
-# %% ../nbs/02_phantom.ipynb #ba9015db
 def _save_picture(picture:Image.Image, stem:Path, kind:str, colour:bool):
     "Save as the kind says; `png.jpg` writes a PNG under the name .jpg."
     if colour: picture = picture.convert("RGB")
     name = stem.with_name(stem.name + (".jpg" if kind == "png.jpg" else kind))
     picture.save(name, format="PNG" if "png" in kind else "JPEG", **({} if "png" in kind else {"quality": 88}))
 
+# %% ../nbs/02_phantom.ipynb #53a6027d
 def write_class_folders(folder:str|Path, # gets the folders `yes` and `no`
                         n_yes:int=6, # pictures with tumour
                         n_no:int=6, # pictures without
@@ -250,7 +251,7 @@ def _save_mask(mask:Image.Image, path:Path):
     path.parent.mkdir(parents=True, exist_ok=True)
     mask.save(path, quality=90)
 
-# %% ../nbs/02_phantom.ipynb #f322ae94
+# %% ../nbs/02_phantom.ipynb #abb035c2
 def write_pairs(folder:str|Path, # where the case folders go
                 n:int=3, # number of patients
                 shape:tuple=(64, 64, 16), # voxels
@@ -259,7 +260,7 @@ def write_pairs(folder:str|Path, # where the case folders go
     "Write z-scored FLAIR volumes with a negative background, and float labels: a set for the image+mask pattern."
     folders = []
     for i in range(n):
-        images, seg = phantom_volume((seed, 6, i), shape)
+        images, seg = phantom_volume((seed, 6, i), shape, modalities=("flair",))
         brain = images["flair"] > 0
         scored = (images["flair"] - images["flair"][brain].mean())/images["flair"][brain].std()
         case = Path(folder)/f"pat{i:04d}"

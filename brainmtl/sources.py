@@ -29,10 +29,10 @@ from PIL import Image, ImageOps
 
 from .files import UserError
 
-# %% ../nbs/03_sources.ipynb #91090494
+# %% ../nbs/03_sources.ipynb #210deabf
 PICTURE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".gif", ".webp")
-MAX_PIXELS, MAX_VOXELS = 25_000_000, 2**29
+MAX_PIXELS, MAX_VOXELS = 25_000_000, 512**3
 
 @contextmanager
 def _reading(name:Any, expected:str):
@@ -69,7 +69,7 @@ def read_picture(file:str|Path|BinaryIO, # a path, or an open binary file
     with _reading(name or file, "picture"), _open_picture(file, name or file) as picture:
         return _grey(ImageOps.exif_transpose(picture))
 
-# %% ../nbs/03_sources.ipynb #1732f5e3
+# %% ../nbs/03_sources.ipynb #612831fe
 def read_nifti(path:str|Path, # .nii or .nii.gz
               )->tuple[np.ndarray, np.ndarray]: # (X, Y, Z) float32, NaN as stored; affine (4, 4), voxel index → world mm
     "Read one volume with its affine; raises `UserError` when it is damaged, not 3-D, or its affine is unusable."
@@ -79,7 +79,7 @@ def read_nifti(path:str|Path, # .nii or .nii.gz
             raise UserError(f"{path} is too large, at most {MAX_VOXELS:,} voxels are read", f"{volume.shape}", "crop or resample it")
         if volume.get_data_dtype().kind not in "iuf":
             raise UserError(f"{path} must hold one number per voxel", f"{volume.get_data_dtype()}", "save it as int16 or float32")
-        data = volume.get_fdata(dtype=np.float32, caching="unchanged")
+        with np.errstate(over="ignore"): data = volume.get_fdata(dtype=np.float32, caching="unchanged")
     while data.ndim > 3 and data.shape[-1] == 1: data = data[..., 0]
     if data.ndim == 2: data = data[..., None]
     if data.ndim != 3 or 0 in data.shape:
@@ -217,7 +217,7 @@ def read(self:Case,
     else: images, mask, affine = _read_stack(modalities, paths[0], self.masks)
     return Scan(np.stack(images), mask, affine, modalities, self.cls)
 
-# %% ../nbs/03_sources.ipynb #78f74c77
+# %% ../nbs/03_sources.ipynb #88511d90
 def _files_below(folder:Path)->list:
     "Every file below the folder, in a fixed order, without hidden ones and the copies macOS leaves in archives."
     if not folder.is_dir():
@@ -234,6 +234,7 @@ def _some(names:Iterable, n:int=4)->str:
     names = [str(x) for x in names]
     return (", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")) or "no files"
 
+# %% ../nbs/03_sources.ipynb #2e6a888d
 def _safe(text:str)->str:
     "Only letters, digits, dot, minus and underscore, so that it can name a folder."
     return re.sub(r"[^\w.-]+", "_", text).strip("._-") or "unnamed"
@@ -291,7 +292,7 @@ def find(self:BratsSource)->list[Case]: # cases in the order of their names
                     "or -t2f, -t1n, -t1c, -t2w, -seg", _some(f.name for f in files),
                     "give the folder of the case folders, or name the files with a pattern")
 
-# %% ../nbs/03_sources.ipynb #a60f20c7
+# %% ../nbs/03_sources.ipynb #d12bdefa
 def _by_case(paths:list)->dict:
     "Case name → {sequence or 'seg': paths, 'odd': paths without a known ending} for the files of one folder."
     cases = defaultdict(lambda: defaultdict(list))
@@ -303,6 +304,7 @@ def _by_case(paths:list)->dict:
         cases[name][BRATS_ENDS[m[2].lower()] if m else "odd"].append(path)
     return cases
 
+# %% ../nbs/03_sources.ipynb #734a2319
 @patch
 def _case(self:BratsSource, name:str, files:dict, patients:dict)->Case|None:
     "A case, or None and a line in `problems`."
@@ -369,7 +371,7 @@ def folder_class(parts:Iterable[str], # folder names from the top down
         if YES_FOLDER.fullmatch(part): return 1
     return None
 
-# %% ../nbs/03_sources.ipynb #ed4c406e
+# %% ../nbs/03_sources.ipynb #1df437c0
 def _picture_size(path:Path)->tuple:
     "(rows, columns) from the file's header, upright; raises `UserError` when the content is no picture."
     with _reading(path, "picture"), _open_picture(path, path) as picture:
@@ -382,6 +384,7 @@ class ClassFolderSource:
     name:str = "kaggle" # what the source is called
     problems:list = field(default_factory=list, repr=False) # `UserError` for each file left out by the last `find`
 
+# %% ../nbs/03_sources.ipynb #3ecc5d87
 @patch
 def find(self:ClassFolderSource)->list[Case]: # cases in the order of their paths
     "Find every picture in a class folder; raises `UserError` when there is no class folder with pictures."
@@ -436,7 +439,7 @@ def _stem(key:tuple)->tuple:
     last = key[-1].lower() if key else ""
     return (*key[:-1], last.removesuffix(Path(last).suffix) if last.endswith(PICTURE_SUFFIXES) else last)
 
-# %% ../nbs/03_sources.ipynb #5784ad56
+# %% ../nbs/03_sources.ipynb #4a787c15
 @dataclass
 class PatternSource:
     "Images and masks named by two globs."
@@ -457,11 +460,11 @@ def find(self:PatternSource)->list[Case]: # cases in the order of their paths
     pairs = _pair(images, masks)
     alone = [p.name for k, p in images.items() if masked and k not in pairs]
     if alone: self.problems.append(UserError(f"every image of pattern {self.name} must have a mask", f"none for {_some(alone)}",
-                                             f"draw them, or accept that {len(alone)} images are left out"))
+                                             f"draw them, or go on without the {len(alone)}"))
     cases = [self._case(k, p, pairs.get(k)) for k, p in images.items() if not masked or k in pairs]
     return _unique([c for c in cases if c])
 
-# %% ../nbs/03_sources.ipynb #a3329868
+# %% ../nbs/03_sources.ipynb #fb3ebd58
 def _pair(images:dict, masks:dict)->dict:
     "Image key → mask path: by the whole key first, then by the stem among the masks that are left."
     pairs = {k: masks[k] for k in images if k in masks}
@@ -482,6 +485,7 @@ def _matches(self:PatternSource, pattern:str, what:str)->dict:
     raise UserError(f"no {what} file matches {pattern} of pattern {self.name}",
                     cure="check the path, and quote the pattern so that the shell leaves it alone")
 
+# %% ../nbs/03_sources.ipynb #a703316f
 @patch
 def _case(self:PatternSource, key:tuple, path:Path, mask:Path|None)->Case|None:
     "A case, or None and a line in `problems`; the size of pictures is compared by their headers."
@@ -492,11 +496,11 @@ def _case(self:PatternSource, key:tuple, path:Path, mask:Path|None)->Case|None:
     except UserError as e: return self.problems.append(e)
     return Case(self.name, case, case, "volume" if volume else "picture", {"any": (path,)}, (mask,) if mask else ())
 
-# %% ../nbs/03_sources.ipynb #5a0d2aea
+# %% ../nbs/03_sources.ipynb #3da5b7d7
 def _named(text:str|Path, default:str)->tuple:
     "Split NAME=REST; the name becomes part of case names, so it is checked."
     name, sign, rest = str(text).partition("=")
-    if not sign or "/" in name or "*" in name: return default, str(text)
+    if not sign or "/" in name or "*" in name or os.path.exists(text): return default, str(text)
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name): return name, rest
     raise UserError("a source's name must be letters, digits, minus and underscore", name, f"write for instance {default}2={rest}")
 
