@@ -316,8 +316,9 @@ def orphans(root:Path, # repository
         if nb.module and not (Path(root)/"brainmtl"/f"{nb.module}.py").exists():
             yield f"{nb.path.name}: brainmtl/{nb.module}.py is missing; run nbdev_export"
 
-# %% ../nbs/90_house.ipynb #4c808bb1
-_import_of = {"pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml", "python-multipart": "multipart", "pypandoc-binary": "pypandoc"}
+# %% ../nbs/90_house.ipynb #116b7cc3
+_import_of = {"pillow": "PIL", "scikit-learn": "sklearn", "pyyaml": "yaml", "python-multipart": "multipart",
+              "pypandoc-binary": "pypandoc", "markdown-it-py": "markdown_it"}
 
 
 def declared_packages(settings:Path, # settings.ini
