@@ -77,9 +77,8 @@ def step_seed(seed:int, # the run's seed
     "Mix a seed with a position, so that every step draws its own numbers and a resumed run needs no saved generator."
     return int(np.random.SeedSequence([seed, *position]).generate_state(1, np.uint64)[0] >> 1)
 
-# %% ../nbs/01_runtime.ipynb #19f82bd0
+# %% ../nbs/01_runtime.ipynb #ba18e92d
 def make_accelerator(runtime:Runtime, # the choice of `choose_runtime`
                     )->Accelerator: # Accelerate's handle on this process and its peers
-    "Join the processes that `torchrun` or `accelerate launch` started; a single process needs nothing."
-    bf16 = runtime.dtype == torch.bfloat16
-    return Accelerator(cpu=runtime.device.type == "cpu", mixed_precision="bf16" if bf16 else "no")
+    "Join the processes that `torchrun` or `accelerate launch` started; precision stays with `Runtime.autocast`."
+    return Accelerator(cpu=runtime.device.type == "cpu", mixed_precision="no")
