@@ -6,7 +6,8 @@
 __all__ = ['TEMPERATURES', 'VERSION', 'source_weights', 'log_loss', 'fit_temperature', 'operating_points', 'reliability',
            'reliability_figure', 'calibrate_table', 'calibrate_checkpoint']
 
-# %% ../nbs/32_calibrate.ipynb #7ccc441f
+# %% ../nbs/32_calibrate.ipynb #72e57d51
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -24,10 +25,10 @@ from .model import load_checkpoint
 from .runtime import Runtime, choose_runtime
 from .store import Store
 
-# %% ../nbs/32_calibrate.ipynb #f8270276
+# %% ../nbs/32_calibrate.ipynb #097236ff
 TEMPERATURES = .25, 10.            # range searched: perfectly separated validation slices would ask for 0, that is, for certainty
 
-def source_weights(sources, # source of each slice, (n,)
+def source_weights(sources:Sequence, # source of each slice, (n,)
                   )->np.ndarray: # (n,) weights with mean 1
     "Let every source weigh the same, however many slices it has; the headline is a mean over sources too."
     names, code, count = np.unique(np.asarray(sources, dtype=str), return_inverse=True, return_counts=True)
@@ -116,7 +117,7 @@ def calibrate_table(table:pd.DataFrame, # validation slices, as `predict_rows` g
         n=dict(slices=len(table), groups=int(table.group.nunique())), pooled=_before_after(table, temperature, n),
         sources={s: _before_after(part, temperature, n) for s, part in table.groupby("source")})
 
-# %% ../nbs/32_calibrate.ipynb #c104e0ee
+# %% ../nbs/32_calibrate.ipynb #57497432
 def calibrate_checkpoint(checkpoint:str|Path, # folder with model.safetensors and model.json; its model.json is completed
                          store:Store|str|Path, # the store it was trained on
                          out:str|Path|None=None, # folder for calibration.json and reliability.png; None writes neither
@@ -138,6 +139,7 @@ def calibrate_checkpoint(checkpoint:str|Path, # folder with model.safetensors an
     if out: _save(Path(out), result)
     return result
 
+# %% ../nbs/32_calibrate.ipynb #3fe3efd0
 def _save(out:Path, result:dict)->None:
     "Write calibration.json and the reliability diagram of all sources together and of each."
     write_json(out/"calibration.json", result)

@@ -6,7 +6,7 @@
 __all__ = ['TASKS', 'TOLERANCE_MM', 'COLUMNS', 'PENALTY_MM', 'MACRO', 'VERSION', 'NOTE', 'UNITS', 'FIRST', 'COMPARED', 'ask',
            'clean_mask', 'trained_tasks', 'settings', 'predict_rows', 'case_table', 'segmentation_scores',
            'classification_scores', 'macro_interval', 'evaluate_table', 'check_store', 'evaluate_checkpoint',
-           'save_evaluation', 'format_interval', 'headline_table', 'compare']
+           'save_evaluation', 'format_interval', 'headline_table', 'compared_values', 'compare']
 
 # %% ../nbs/30_evaluate.ipynb #5f299095
 from itertools import groupby
@@ -29,7 +29,7 @@ from .recipe import STAGES
 from .runtime import Runtime, choose_runtime
 from .store import Store
 
-# %% ../nbs/30_evaluate.ipynb #900a41e5
+# %% ../nbs/30_evaluate.ipynb #6fd40def
 def ask(model:MultiTaskModel, # network in evaluation mode
         x:torch.Tensor, # prepared slices, (B, C, H, W)
         runtime:Runtime, # device and precision
@@ -49,6 +49,7 @@ def ask(model:MultiTaskModel, # network in evaluation mode
     mean = lambda answers: torch.stack(answers).mean(0) if answers else None
     return dict(seg=mean(masks), logit=mean(logits), features=features)
 
+# %% ../nbs/30_evaluate.ipynb #75094a6e
 def clean_mask(probability:np.ndarray, # tumour probability, (..., H, W)
                threshold:float=.5, # a pixel is tumour at or above this
                min_component_px:int=0, # islands (8-connected) with fewer pixels are removed, slice by slice
@@ -176,10 +177,10 @@ def _case_scores(cases:pd.DataFrame, n:int, seed)->dict|None:
     return {**out, "spacing_known": int(full.surface_dice.notna().sum()), "surface_dice_2mm": mean(full, "surface_dice"),
             "hd95_mm": _distance(full.hd95_mm, full.group, PENALTY_MM, n, seed)}
 
-# %% ../nbs/30_evaluate.ipynb #2de1c8fe
+# %% ../nbs/30_evaluate.ipynb #33e1c250
 def segmentation_scores(table:pd.DataFrame, # slices of one source, as `predict_rows` gives them
                         n:int=2000, # bootstrap replicates
-                        seed=0, # seed of the bootstrap
+                        seed:int|tuple=0, # seed of the bootstrap
                         size:int=256, # pixels per side of a prepared slice
                        )->dict|None: # see the schema below; None when no mask was predicted
     "Protocol P4 for one source: volumes, pictures with masks, tumour slices, healthy slices."
@@ -196,14 +197,14 @@ def segmentation_scores(table:pd.DataFrame, # slices of one source, as `predict_
         masked_slice=dict(dice_empty_is_1=mean(dice(*counts(masked), empty=1), masked)) if len(masked) else None,
         healthy_slice=dict(false_px=mean(healthy.pred_px, healthy), any_false=mean(healthy.pred_px > 0, healthy)) if len(healthy) else None)
 
-# %% ../nbs/30_evaluate.ipynb #5649c22a
+# %% ../nbs/30_evaluate.ipynb #2b17bbd8
 def _sigmoid(z): return 1/(1 + np.exp(-np.asarray(z, float)))
 
 def classification_scores(table:pd.DataFrame, # slices, as `predict_rows` gives them
                           threshold:float=.5, # operating point fixed on validation
                           sensitive:float|None=None, # second operating point: 95 % sensitivity on validation
                           n:int=2000, # bootstrap replicates
-                          seed=0, # seed of the bootstrap
+                          seed:int|tuple=0, # seed of the bootstrap
                          )->tuple: # scores (see the schema below) and their draws; (None, {}) when no answer was given
     "Protocol P5 for one source, or for all of them pooled."
     table = table[table.p.notna()]
@@ -234,7 +235,7 @@ def macro_interval(parts:dict, # source → (draws (1+b,), n, clusters)
     draws, n, clusters = zip(*parts.values())
     return {**interval(np.mean(draws, 0), sum(n), min(clusters)), "sources": list(parts)}
 
-# %% ../nbs/30_evaluate.ipynb #7d84e93e
+# %% ../nbs/30_evaluate.ipynb #15eda96a
 def _segmentation(table:pd.DataFrame, internal:list, n:int, seed:int, size:int)->dict:
     "P4 per source and macro."
     by = {s: segmentation_scores(part, n, _seed(seed, s), size) for s, part in table.groupby("source")}
@@ -255,6 +256,7 @@ def _classification(table:pd.DataFrame, internal:list, cut:dict, n:int, seed:int
     macro = {k: macro_interval({s: (by[s][1][k], *support(s, k)) for s in internal if by[s][0]}) for k in MACRO}
     return dict(sources={s: v[0] for s, v in by.items()}, macro=macro, pooled=classification_scores(table, **cut, n=n, seed=seed)[0])
 
+# %% ../nbs/30_evaluate.ipynb #d44b64c9
 def _prior_work(table:pd.DataFrame, threshold:float, n:int, seed:int)->dict|None:
     "The figures the prior work reported: pooled Dice, pooled accuracy and their mean."
     table = table[table.p.notna() & table.pred_px.notna()]
@@ -291,7 +293,7 @@ def evaluate_table(table:pd.DataFrame, # slices, as `predict_rows` gives them; a
         classification=_classification(table, internal, dict(threshold=threshold, sensitive=sensitive), n, seed),
         prior_work=prior and dict(note=NOTE, **prior))
 
-# %% ../nbs/30_evaluate.ipynb #08472139
+# %% ../nbs/30_evaluate.ipynb #990d6731
 def check_store(meta:dict, # content of model.json
                 store:Store, # prepared slices
                 split:str, # part of it that shall be used
@@ -305,6 +307,7 @@ def check_store(meta:dict, # content of model.json
         raise UserError(f"the checkpoint was trained with another split, so the {split} cases of this store may have been trained on",
                         store.split.hash, "use the store it was trained with, or evaluate a store of new cases with split all")
 
+# %% ../nbs/30_evaluate.ipynb #434ab13c
 def evaluate_checkpoint(checkpoint:str|Path, # folder with model.safetensors and model.json
                         store:Store|str|Path, # prepared slices
                         split:str="test", # "test", "val", or "all" for a store of other cases
@@ -369,12 +372,15 @@ def headline_table(result:dict, # content of evaluation.json
     macro = line("macro", lambda k: seg["macro"][f"{k}_dice"], cls["macro"].get)
     return pd.DataFrame([*lines, macro]).set_index("source")
 
-# %% ../nbs/30_evaluate.ipynb #7d56f2b6
+# %% ../nbs/30_evaluate.ipynb #023e0df4
 COMPARED = {"volume Dice": True, "picture Dice": True, "tumour-slice Dice": True,      # score → is higher better?
             "AUC": True, "balanced accuracy": True, "Brier": False}
 
-def _values(table:pd.DataFrame, what:str, threshold:float)->tuple:
-    "Values, clusters and statistic of one compared score, in an order that both systems share."
+def compared_values(table:pd.DataFrame, # slices of one source, sorted
+                    what:str, # a key of `COMPARED`
+                    threshold:float, # operating point
+                   )->tuple: # values, clusters and statistic, as `bootstrap_draws` takes them
+    "What a compared score is made of, in an order that two systems share."
     if what.endswith("Dice"):
         unit = what.split()[0]
         part = table[table.has_mask.astype(bool) & table.tp.notna()] if unit == "tumour-slice" else case_table(table).query("kind == @unit")
@@ -393,7 +399,7 @@ def _difference(a:tuple, b:tuple, n:int, seed)->tuple|None:
     draws = [bootstrap_draws(*v[:2], v[2], n, seed)["value"] for v in (a, b)]
     return draws[0] - draws[1], rows, clusters
 
-# %% ../nbs/30_evaluate.ipynb #6b039779
+# %% ../nbs/30_evaluate.ipynb #6322ddab
 def compare(a:pd.DataFrame, # slices of system A, as `predict_rows` or slices.csv give them
             b:pd.DataFrame, # slices of system B, the same rows
             names:tuple=("A", "B"), # what to call the two
@@ -411,7 +417,7 @@ def compare(a:pd.DataFrame, # slices of system A, as `predict_rows` or slices.cs
     sources, out = sorted(a.source.unique()), []
     internal = [s for s in sources if s not in external] or sources
     for what, higher in COMPARED.items():
-        both = {s: [_values(t[t.source == s], what, c) for t, c in zip((a, b), thresholds)] for s in sources}
+        both = {s: [compared_values(t[t.source == s], what, c) for t, c in zip((a, b), thresholds)] for s in sources}
         parts = {s: d for s, v in both.items() if (d := _difference(*v, n, _seed(seed, s)))}
         found = {s: interval(*d) for s, d in parts.items()}
         if parts: found["macro"] = macro_interval({s: d for s, d in parts.items() if s in internal})

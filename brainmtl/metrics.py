@@ -7,17 +7,19 @@ __all__ = ['BINS', 'PREVALENCES', 'seg_counts', 'dice', 'iou', 'hd95', 'surface_
            'predictive_values', 'cls_scores', 'confusion', 'weighted_mean', 'pooled_dice', 'bootstrap_draws',
            'interval', 'bootstrap_ci', 'cls_intervals', 'paired_ci', 'verdict']
 
-# %% ../nbs/21_metrics.ipynb #09fdc0cb
+# %% ../nbs/21_metrics.ipynb #bb163ded
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from .files import UserError
 
-# %% ../nbs/21_metrics.ipynb #6260adaa
-def seg_counts(pred, # predicted mask, (..., H, W) array or tensor; a pixel is on above 0.5
-               true, # reference mask, same shape
+# %% ../nbs/21_metrics.ipynb #4fb51e1e
+def seg_counts(pred:Any, # predicted mask, (..., H, W) array or tensor; a pixel is on above 0.5
+               true:Any, # reference mask, same shape
                dims:int=2, # number of trailing axes to count over: 2 for slices, 3 for a volume
               )->tuple: # tp, fp, fn, tn: integer arrays (or tensors) of the leading shape
     "Count agreeing and disagreeing pixels; raises `UserError` when the shapes differ."
@@ -27,23 +29,23 @@ def seg_counts(pred, # predicted mask, (..., H, W) array or tensor; a pixel is o
     p, t, axes = pred > .5, true > .5, tuple(range(-dims, 0))
     return (p & t).sum(axes), (p & ~t).sum(axes), (~p & t).sum(axes), (~p & ~t).sum(axes)
 
-# %% ../nbs/21_metrics.ipynb #7c453872
+# %% ../nbs/21_metrics.ipynb #e296171f
 def _ratio(num, den, empty=np.nan):
     "`num / den` as float64, and `empty` where `den` is 0."
     num, den = np.asarray(num, float), np.asarray(den, float)
     return np.divide(num, den, out=np.full(np.broadcast(num, den).shape, float(empty)), where=den != 0)
 
-def dice(tp, # pixels in both masks
-         fp, # pixels in the prediction only
-         fn, # pixels in the reference only
+def dice(tp:np.ndarray, # pixels in both masks
+         fp:np.ndarray, # pixels in the prediction only
+         fn:np.ndarray, # pixels in the reference only
          empty:float=np.nan, # what two empty masks score; NaN says "undefined", 1 is the flattering convention
         )->np.ndarray: # Dice in [0, 1], shape of the counts
     "Dice coefficient 2TP / (2TP + FP + FN) (Dice 1945)."
     return _ratio(2*np.asarray(tp), 2*np.asarray(tp) + fp + fn, empty)
 
-def iou(tp, # pixels in both masks
-        fp, # pixels in the prediction only
-        fn, # pixels in the reference only
+def iou(tp:np.ndarray, # pixels in both masks
+        fp:np.ndarray, # pixels in the prediction only
+        fn:np.ndarray, # pixels in the reference only
         empty:float=np.nan, # what two empty masks score
        )->np.ndarray: # IoU in [0, 1], shape of the counts
     "Intersection over union TP / (TP + FP + FN) (Jaccard 1912)."
@@ -197,12 +199,12 @@ def pooled_dice(values:tuple, # (tp, fp, fn): pixel counts, each (n,)
     tp, fp, fn = (w @ np.asarray(v, float) for v in values)
     return _ratio(2*tp, 2*tp + fp + fn)
 
-# %% ../nbs/21_metrics.ipynb #2ac484de
-def bootstrap_draws(values, # whatever `stat` takes; arrays are aligned with `clusters`
-                    clusters, # cluster name of each row (patient or group), (n,)
-                    stat, # function (values, weights (b, n)) → (b,) array or dict of them
+# %% ../nbs/21_metrics.ipynb #43baa154
+def bootstrap_draws(values:Any, # whatever `stat` takes; arrays are aligned with `clusters`
+                    clusters:Sequence, # cluster name of each row (patient or group), (n,)
+                    stat:Callable, # function (values, weights (b, n)) → (b,) array or dict of them
                     n:int=2000, # number of replicates
-                    seed:int=0, # seed of the resampling
+                    seed:int|tuple=0, # seed of the resampling
                    )->dict: # name → (1+n,) array: first the score itself, then the replicates; name "value" for a plain `stat`
     "Draw whole clusters with replacement and score every draw (cluster bootstrap, Field & Welsh 2007)."
     names, code = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
@@ -213,7 +215,7 @@ def bootstrap_draws(values, # whatever `stat` takes; arrays are aligned with `cl
     parts = [part if isinstance(part, dict) else {"value": part} for part in parts]
     return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
-# %% ../nbs/21_metrics.ipynb #d148e938
+# %% ../nbs/21_metrics.ipynb #6a36b079
 def interval(draws:np.ndarray, # (1+b,) score, then its replicates
              n:int, # number of things averaged (slices, volumes, pictures)
              clusters:int, # number of clusters that carry the score
@@ -230,24 +232,24 @@ def interval(draws:np.ndarray, # (1+b,) score, then its replicates
         low, high = (edge, 1.) if value else (0., 1 - edge)
     return {**out, "low": float(low), "high": float(high)}
 
-def bootstrap_ci(values, # whatever `stat` takes; arrays are aligned with `clusters`
-                 clusters, # cluster name of each row (patient or group), (n,)
-                 stat=weighted_mean, # function (values, weights (b, n)) → (b,) array
+def bootstrap_ci(values:Any, # whatever `stat` takes; arrays are aligned with `clusters`
+                 clusters:Sequence, # cluster name of each row (patient or group), (n,)
+                 stat:Callable=weighted_mean, # function (values, weights (b, n)) → (b,) array
                  n:int=2000, # number of replicates
-                 seed:int=0, # seed of the resampling
+                 seed:int|tuple=0, # seed of the resampling
                  level:float=.95, # coverage aimed at
                 )->dict: # {"value", "low", "high", "n", "clusters"}
     "A score with its cluster-bootstrap interval."
     draws = bootstrap_draws(values, clusters, stat, n, seed)["value"]
     return interval(draws, len(clusters), len(set(clusters)), level)
 
-# %% ../nbs/21_metrics.ipynb #9eee1ee0
+# %% ../nbs/21_metrics.ipynb #47cc5b8f
 def cls_intervals(y:np.ndarray, # labels {0, 1}, (n,)
                   p:np.ndarray, # probabilities of 1 in [0, 1], (n,)
                   threshold:float, # a slice is called 1 at or above this; fix it on validation
-                  clusters, # cluster name of each row, (n,)
+                  clusters:Sequence, # cluster name of each row, (n,)
                   n:int=2000, # number of replicates
-                  seed:int=0, # seed of the resampling
+                  seed:int|tuple=0, # seed of the resampling
                  )->tuple: # scores as in `cls_scores` with intervals in place of numbers; the raw draws per score
     "Every classification score with its interval; each counts the clusters of the class it is about."
     y, p, threshold = _checked(y, p, threshold)
@@ -266,13 +268,13 @@ def _predictive_intervals(sens, spec):
     at = {f"{q:.2f}": j for j, q in enumerate(PREVALENCES)}
     return {name: {q: {k: ends[k][j][i] for k in ends} for q, j in at.items()} for i, name in enumerate(("ppv", "npv"))}
 
-# %% ../nbs/21_metrics.ipynb #3c91c0fa
-def paired_ci(a, # values of system A, as `stat` takes them
-              b, # values of system B for the same rows
-              clusters, # cluster name of each row, (n,)
-              stat=weighted_mean, # function (values, weights (b, n)) → (b,) array
+# %% ../nbs/21_metrics.ipynb #84e263f0
+def paired_ci(a:Any, # values of system A, as `stat` takes them
+              b:Any, # values of system B for the same rows
+              clusters:Sequence, # cluster name of each row, (n,)
+              stat:Callable=weighted_mean, # function (values, weights (b, n)) → (b,) array
               n:int=2000, # number of replicates
-              seed:int=0, # seed of the resampling
+              seed:int|tuple=0, # seed of the resampling
               level:float=.95, # coverage aimed at
              )->dict: # {"value": A − B, "low", "high", "n", "clusters"}
     "Difference A − B with its interval; both systems are scored on the same drawn patients (protocol P9)."
@@ -284,6 +286,7 @@ def paired_ci(a, # values of system A, as `stat` takes them
     draws = [bootstrap_draws(v, clusters, stat, n, seed)["value"] for v in (a, b)]
     return interval(draws[0] - draws[1], rows, len(set(clusters)), level)
 
+# %% ../nbs/21_metrics.ipynb #a1d70b33
 def verdict(a:str, # name of system A
             b:str, # name of system B
             diff:dict, # result of `paired_ci`
