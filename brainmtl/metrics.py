@@ -51,12 +51,20 @@ def iou(tp:np.ndarray, # pixels in both masks
     "Intersection over union TP / (TP + FP + FN) (Jaccard 1912)."
     return _ratio(tp, np.asarray(tp) + fp + fn, empty)
 
-# %% ../nbs/21_metrics.ipynb #329295da
+# %% ../nbs/21_metrics.ipynb #6a1db510
+def _crop(*masks):
+    "Cut boolean masks to the box around all of them, one pixel wider: distances stay, and a small tumour costs little."
+    union = np.logical_or.reduce(masks)
+    spans = [np.flatnonzero(union.any(tuple(a for a in range(union.ndim) if a != axis))) for axis in range(union.ndim)]
+    box = tuple(slice(max(0, span[0] - 1), span[-1] + 2) for span in spans)
+    return [m[box] for m in masks]
+
 def _monai(name, pred, true, **kwargs):
     "Call MONAI's metric `name` on one pair of masks; MONAI takes seconds to import, so it is imported at the first use."
     import torch
     import monai.metrics
-    pair = [torch.from_numpy(np.ascontiguousarray(np.asarray(m) > .5))[None, None].float() for m in (pred, true)]
+    masks = _crop(np.asarray(pred) > .5, np.asarray(true) > .5)
+    pair = [torch.from_numpy(np.ascontiguousarray(m))[None, None].float() for m in masks]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return float(getattr(monai.metrics, name)(*pair, include_background=True, **kwargs))
