@@ -51,7 +51,7 @@ def iou(tp:np.ndarray, # pixels in both masks
     "Intersection over union TP / (TP + FP + FN) (Jaccard 1912)."
     return _ratio(tp, np.asarray(tp) + fp + fn, empty)
 
-# %% ../nbs/21_metrics.ipynb #6a1db510
+# %% ../nbs/21_metrics.ipynb #5e7bc904
 def _crop(*masks):
     "Cut boolean masks to the box around all of them, one pixel wider: distances stay, and a small tumour costs little."
     union = np.logical_or.reduce(masks)
@@ -69,6 +69,7 @@ def _monai(name, pred, true, **kwargs):
         warnings.simplefilter("ignore")
         return float(getattr(monai.metrics, name)(*pair, include_background=True, **kwargs))
 
+# %% ../nbs/21_metrics.ipynb #c62359cb
 def hd95(pred:np.ndarray, # predicted mask of one slice (H, W) or one volume (Z, H, W)
          true:np.ndarray, # reference mask, same shape
          spacing:tuple|None=None, # mm per pixel along each axis; None measures in pixels
