@@ -19,15 +19,15 @@ from scipy import ndimage as ndi
 from .files import UserError
 from .sources import Scan
 
-# %% ../nbs/04_preprocess.ipynb #daa5b2ec
-def axial_axes(affine:np.ndarray|None, # voxel to mm (RAS+), (4, 4); None: axes are (row, column, slice)
+# %% ../nbs/04_preprocess.ipynb #c5fb894b
+def axial_axes(affine:np.ndarray|None, # voxel to mm, (4, 4); None: axes are (row, column, slice)
               )->tuple[tuple[int, int], ...]: # for slice, row and column: the input axis and its direction (1 or -1)
-    "Say which input axes become slice (feet to head), row (front to back) and column (right to left); raises `UserError` for a broken affine."
+    "Say which input axes become slice (upwards), row (backwards) and column (to the left); raises `UserError` for a broken affine."
     if affine is None: return (2, 1), (0, 1), (1, 1)
     finite = np.isfinite(affine).all()
     ornt = nib.io_orientation(np.asarray(affine, float)) if finite else np.array(np.nan)
     if not np.isfinite(ornt).all():
-        raise UserError("the scan's affine does not give three directions", np.round(affine, 3).tolist(), "repair its header (sform or qform)")
+        raise UserError("the scan's affine does not give three directions", np.round(affine, 3).tolist(), "repair the header")
     found = {int(world): (axis, int(sign)) for axis, (world, sign) in enumerate(ornt)}
     (x, right), (y, front), (z, up) = found[0], found[1], found[2]
     return (z, up), (y, -front), (x, -right)
@@ -60,7 +60,7 @@ def exact_background(x:np.ndarray, # slices (S, rows, columns)
     gap = np.mean(np.abs(rest - mode) < .04 * max(high - mode, mode - low)) < .1
     return mode if share >= .99 and gap or min(mode - low, high - mode) > .2 * (high - low) else None
 
-# %% ../nbs/04_preprocess.ipynb #9ba4347e
+# %% ../nbs/04_preprocess.ipynb #2c1dcd02
 def _otsu(values:np.ndarray)->float:
     counts, edges = np.histogram(values, 256)
     p, c = counts / counts.sum(), (edges[1:] + edges[:-1]) / 2
@@ -68,6 +68,7 @@ def _otsu(values:np.ndarray)->float:
     with np.errstate(all="ignore"): between = ((p * c).sum() * w - m) ** 2 / (w * (1 - w))
     return float(c[np.nan_to_num(between).argmax()])
 
+# %% ../nbs/04_preprocess.ipynb #ee3a7f22
 def noisy_background(x:np.ndarray, # finite slices (S, rows, columns) whose background is near black, or white
                     )->np.ndarray: # bool (S, rows, columns), what stands out from the background
     "Threshold the distance from the rim's level, above the rim's noise; Otsu's threshold (1979) tells background from head in the rim."
@@ -121,7 +122,7 @@ def tidy(mask:np.ndarray, # bool (S, rows, columns)
     mask = _fill(_grow(_grow(mask, radius), -radius))
     return _large(_grow(_grow(mask, -radius), radius))
 
-# %% ../nbs/04_preprocess.ipynb #2d7e244f
+# %% ../nbs/04_preprocess.ipynb #759fdce2
 def find_foreground(image:np.ndarray, # axial slices (C, S, rows, columns), any scale, NaN and infinity allowed
                    )->np.ndarray: # bool (S, rows, columns)
     "Find the brain, or the head where the skull was not removed: what any channel shows against its background."
@@ -145,6 +146,7 @@ def find_picture_foreground(picture:np.ndarray, # (rows, columns)
     mask[top:bottom, left:right] = _resize(found, inner.shape) >= .5
     return mask & np.isfinite(picture)
 
+# %% ../nbs/04_preprocess.ipynb #72913dde
 def _page(picture:np.ndarray)->tuple[int, int, int, int]:
     "Top, bottom, left and right of what lies inside of a white page and a thin frame."
     finite, box = np.isfinite(picture), [0, picture.shape[0], 0, picture.shape[1]]
@@ -185,7 +187,7 @@ def standardise(image:np.ndarray, # one modality, (S, rows, columns), any scale
     if sd > 1e-6 * scale: out[inside] = values / sd
     return out
 
-# %% ../nbs/04_preprocess.ipynb #03847f8f
+# %% ../nbs/04_preprocess.ipynb #1e0df711
 @dataclass(frozen=True)
 class Geometry:
     "How prepared slices lie on the scan's own grid; plain numbers, so that it can be written as JSON (`dataclasses.asdict`)."
@@ -197,6 +199,7 @@ class Geometry:
     spacing: tuple[float, float, float]|None # of the prepared slices: row, column, slice, mm; None: unknown
     voxel_ml: float|None # volume of a voxel of the scan, mL; None: unknown
 
+# %% ../nbs/04_preprocess.ipynb #e7d26e2c
 @patch
 def to_input(self:Geometry,
              slices:np.ndarray, # (S, size, size): a mask or probabilities, for every slice of the scan
