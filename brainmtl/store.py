@@ -6,14 +6,15 @@
 __all__ = ['VERSION', 'COLUMNS', 'code_fingerprint', 'case_stamp', 'slice_facts', 'write_case', 'read_case', 'connect', 'Split',
            'read_split', 'make_split', 'StoreReport', 'build_store', 'Store']
 
-# %% ../nbs/06_store.ipynb #7d1505d2
+# %% ../nbs/06_store.ipynb #c13198af
 import ast
 import hashlib
 import inspect
 import json
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import BrokenExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -22,23 +23,25 @@ import joblib
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.externals.loky import get_reusable_executor
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from tqdm.auto import tqdm
 
-from . import preprocess, sources
+from . import duplicates, preprocess, sources
+from .duplicates import group_cases
 from .files import UserError, atomic_path, fingerprint, read_json, write_json
-from .preprocess import Prepared, prepare_scan
+from .preprocess import Geometry, Prepared, prepare_scan
 from .sources import Case, Scan
 
-# %% ../nbs/06_store.ipynb #2e7b5676
+# %% ../nbs/06_store.ipynb #bf9d8e89
 VERSION = 1
 
 @lru_cache
-def code_fingerprint()->str: # 16 hexadecimal digits
-    "Hash the code that reads and prepares a scan, without its documentation."
-    trees = [ast.parse(inspect.getsource(m)) for m in (sources, preprocess)]
+def code_fingerprint(*modules, # imported modules
+                    )->str: # 16 hexadecimal digits
+    "Hash the code of modules without its documentation."
+    trees = [ast.parse(inspect.getsource(m)) for m in modules]
     for node in (n for tree in trees for n in ast.walk(tree) if isinstance(getattr(n, "body", None), list)):
         node.body = [b for b in node.body if not (isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant))] or [ast.Pass()]
     return fingerprint([VERSION, *map(ast.unparse, trees)])
@@ -49,35 +52,37 @@ def case_stamp(case:Case, # files and labels of one scan
               )->str: # 16 hexadecimal digits
     "Name what a prepared case depends on; it changes when a file, a label, a setting or the code does."
     def facts(p): return [p.name, p.stat().st_size, p.stat().st_mtime_ns] if p.exists() else [p.name, None]
-    return fingerprint([code_fingerprint(), size, modalities, case.source, case.patient, case.case, case.kind, case.cls,
+    return fingerprint([code_fingerprint(sources, preprocess), size, modalities, case.source, case.patient, case.case, case.kind, case.cls,
                         *map(facts, case.files)])
 
-# %% ../nbs/06_store.ipynb #631ed7d9
+# %% ../nbs/06_store.ipynb #53fa7c34
 def slice_facts(case:Case, # files and labels
                 scan:Scan, # as read
                 prepared:Prepared, # as prepared
                )->dict: # columns of `index.csv`: one value where it is the same for all kept slices, else a list
-    "Say what is known of the kept slices; raises `UserError` when no slice shows anything, or nothing says whether there is a tumour."
-    kept, n, geometry = np.flatnonzero(prepared.keep), len(prepared.keep), prepared.geometry
+    "Say what is known of the kept slices; raises `UserError` when none shows anything, or nothing says whether there is a tumour."
+    kept, n, masked = np.flatnonzero(prepared.keep), len(prepared.keep), scan.mask is not None
     if not len(kept):
-        raise UserError(f"{case.files[0]} shows no brain", "nothing that stands out from its background", "remove it, or check it in a viewer")
-    if scan.mask is None and scan.cls is None:
+        raise UserError(f"{case.files[0]} shows no brain", "nothing before its background", "remove it, or check it in a viewer")
+    if not masked and scan.cls is None:
         raise UserError(f"case {case.case} has neither a mask nor a label", cure="add one, or leave the case out")
-    pixels = prepared.mask.sum((1, 2), dtype=int) if scan.mask is not None else np.zeros(n, int)
-    per_slice = scan.mask is not None and (case.kind == "volume" or scan.cls is None)
-    rows, columns = (geometry.shape[axis] for axis, _ in geometry.axes[1:])
+    pixels = prepared.mask.sum((1, 2), dtype=int)[kept] if masked else np.zeros(len(kept), int)
+    per_slice = masked and (case.kind == "volume" or scan.cls is None)
     return dict(source=case.source, patient=case.patient, case=case.case, kind=case.kind, slice=kept.tolist(), n_slices=n,
-                z=(kept / (n - 1)).round(6).tolist() if n > 1 else .5, cls=(pixels[kept] > 0).astype(int).tolist() if per_slice else scan.cls,
-                has_mask=scan.mask is not None, tumour_px=pixels[kept].tolist(), foreground=prepared.foreground[kept].astype(float).round(6).tolist(),
-                file_width=columns, file_height=rows, **_file_facts(next(iter(case.images.values())), kept, n),
-                spacing_mm="/".join(f"{s:.6g}" for s in geometry.spacing) if geometry.spacing else "")
+                z=(kept / (n - 1)).round(6).tolist() if n > 1 else .5, cls=(pixels > 0).astype(int).tolist() if per_slice else scan.cls,
+                has_mask=masked, tumour_px=pixels.tolist(), foreground=prepared.foreground[kept].astype(float).round(6).tolist(),
+                **_file_facts(case, prepared.geometry, kept, n))
 
-def _file_facts(paths:tuple, kept:np.ndarray, n:int)->dict:
+# %% ../nbs/06_store.ipynb #b6a13a09
+def _file_facts(case:Case, geometry:Geometry, kept:np.ndarray, n:int)->dict:
+    "What a file tells without being looked at; a model that uses it is cheating, so the baselines need it."
+    paths, (rows, columns) = next(iter(case.images.values())), (geometry.shape[axis] for axis, _ in geometry.axes[1:])
     of = [paths[k] if len(paths) == n else paths[0] for k in kept]
     suffix = "".join(of[0].suffixes[-2:]) if of[0].suffix == ".gz" else of[0].suffix
-    return dict(file_bytes=[p.stat().st_size for p in of], file_suffix=suffix)
+    return dict(file_width=columns, file_height=rows, file_bytes=[p.stat().st_size for p in of], file_suffix=suffix,
+                spacing_mm="/".join(f"{s:.6g}" for s in geometry.spacing) if geometry.spacing else "")
 
-# %% ../nbs/06_store.ipynb #ba458024
+# %% ../nbs/06_store.ipynb #82b1556f
 def _save_array(path:Path, array:np.ndarray):
     "Like `np.save`, but a full disk is told from other trouble (`ndarray.tofile` drops the error number)."
     with open(path, "wb") as f:
@@ -105,6 +110,7 @@ def write_case(case:Case, # files and labels
                                        "files": {name: (tmp / name).stat().st_size for name in arrays}, "facts": facts,
                                        "geometry": asdict(prepared.geometry)})
 
+# %% ../nbs/06_store.ipynb #cc06feb2
 def read_case(folder:Path, # a case's folder
              )->dict|None: # content of case.json; None when the case is not whole
     "Read what is known of a written case."
@@ -123,7 +129,7 @@ def connect(*labels:Iterable, # any number of columns of equal length
     graph = coo_matrix((np.ones(len(ends)), (np.tile(np.arange(n), len(codes)), ends)), shape=(offsets[-1],) * 2)
     return pd.factorize(connected_components(graph, directed=False)[1][:n])[0]
 
-# %% ../nbs/06_store.ipynb #297009ea
+# %% ../nbs/06_store.ipynb #da70bb3e
 @dataclass(frozen=True)
 class Split:
     "Which group is used for what; written as `split.json`."
@@ -145,18 +151,21 @@ class Split:
         "Look up where each group went."
         return groups.map({g: name for name in ("train", "val", "test") for g in getattr(self, name)})
 
+# %% ../nbs/06_store.ipynb #8599d578
 def read_split(path:str|Path, # split.json
               )->Split: # checked against its hash
     "Read a split; raises `UserError` when it was changed by hand or damaged."
     raw = read_json(path)
-    try: split = Split(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items() if k != "hash"})
+    stated = raw.pop("hash", None)
+    try: split = Split(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
     except TypeError: split = None
-    if split is None or split.hash != raw.get("hash"): raise UserError(f"{path} does not agree with its own hash", cure="delete it and run prepare again")
+    if split is None or split.hash != stated:
+        raise UserError(f"{path} does not agree with its own hash", cure="delete it and run prepare again")
     return split
 
-# %% ../nbs/06_store.ipynb #375fda9f
+# %% ../nbs/06_store.ipynb #7201a4d2
 def _draw(groups:pd.DataFrame, seed:int, fractions:tuple, folds:int)->tuple[dict, dict]:
-    "Split each stratum by itself in an order that hashes decide, so that it depends on the group's name only; at least one val and test group from three."
+    "Split each stratum by itself, in the order of its groups' hashes; from three groups on, val and test get at least one."
     place, fold = {}, {}
     for stratum, names in groups.groupby("stratum").group:
         order = sorted(names, key=lambda g: fingerprint([seed, g]))
@@ -168,6 +177,7 @@ def _draw(groups:pd.DataFrame, seed:int, fractions:tuple, folds:int)->tuple[dict
             fold[g] = (start + i) % folds
     return place, fold
 
+# %% ../nbs/06_store.ipynb #09f8f8f3
 def make_split(index:pd.DataFrame, # columns source, patient, case, group, cls, and hash if there is one
                seed:int=0, # another seed, another draw
                fractions:tuple[float, float, float]=(.7, .15, .15), # of the groups: train, val, test
@@ -206,7 +216,7 @@ class StoreReport:
                 f"{self.removed} removed)")
         return "\n".join([head, *([f"left out, {len(self.problems)}:"] if self.problems else []), *(f"- {p}" for p in self.problems)])
 
-# %% ../nbs/06_store.ipynb #9d6f9dea
+# %% ../nbs/06_store.ipynb #b2d901fd
 @dataclass
 class _Build:
     "The state of one call of `build_store`."
@@ -221,24 +231,24 @@ class _Build:
         self.stamps = {c.case: case_stamp(c, **self.settings) for c in self.cases}
         old = read_json(self.path / "store.json") if (self.path / "store.json").exists() else {}
         self.failed = {c: v for c, v in old.get("failed", {}).items() if v["stamp"] == self.stamps.get(c)}
-        self.look()
+        self._look()
 
-    def look(self):
+    def _look(self):
         found = {c.case: read_case(self.path / "cases" / c.case) for c in self.cases}
         self.known = {c: k for c, k in found.items() if k and k["stamp"] == self.stamps[c]}
 
 @patch
-def sweep(self:_Build)->int:
+def _sweep(self:_Build)->int:
     "Remove what a killed build left, and every case that is not (or no longer) good; say how many cases went."
     stray = [e for e in (self.path / "cases").iterdir() if e.name not in self.known]
     for e in stray: shutil.rmtree(e, ignore_errors=True)
     for e in self.path.glob(".*.part"): e.unlink()
     return sum(not e.name.startswith(".") for e in stray)
 
-# %% ../nbs/06_store.ipynb #3dafaa27
+# %% ../nbs/06_store.ipynb #c2f06d33
 @patch
-def open(self:_Build):
-    "Make the folder and mark it as unfinished; raises `UserError` for a folder that is something else or holds a store of other settings."
+def _open(self:_Build):
+    "Make the folder; raises `UserError` for one that is something else or holds a store of other settings."
     path, marks = self.path, [self.path / "store.json", self.path / "building.json"]
     mark = next((m for m in marks if m.exists()), None)
     if mark is None and path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -246,64 +256,85 @@ def open(self:_Build):
     if mark:
         old = {k: read_json(mark).get(k) for k in self.settings}
         new = {k: list(v) if isinstance(v, tuple) else v for k, v in self.settings.items()}
-        if old != new: raise UserError(f"the store {path} was made with other settings", f"{new} instead of {old}", "give another folder, or delete the store")
+        if old != new: raise UserError(f"store {path} has other settings", f"{new} instead of {old}", "give another folder, or delete it")
     try: (path / "cases").mkdir(parents=True, exist_ok=True)
     except OSError as e: raise UserError(f"cannot write {path}", e.strerror, "choose another folder") from e
 
 @patch
-def begin(self:_Build):
+def _begin(self:_Build):
     "From here on the store is not whole."
     write_json(self.path / "building.json", self.settings)
     (self.path / "store.json").unlink(missing_ok=True)
 
-# %% ../nbs/06_store.ipynb #a4d500e4
-@patch
-def prepare(self:_Build, todo:list, workers:int|None, strict:bool, progress:bool):
-    "Prepare cases in parallel and note those that fail; with `strict` the first failure ends it."
-    folder, settings, stamps = self.path / "cases", self.settings, self.stamps
-    jobs = (joblib.delayed(_named)(c, folder / c.case, stamps[c.case], **settings) for c in todo)
-    n = min(workers or joblib.cpu_count(), len(todo))
+# %% ../nbs/06_store.ipynb #c875846d
+def _one(case:Case, folder:Path, *settings)->tuple[str, str|None]: return case.case, write_case(case, folder / case.case, *settings)
+
+def _results(jobs:list, workers:int)->Iterator[tuple[str, str|None]]:
+    "Do the jobs in this process or in others, and give each result when it is there; what is not consumed is stopped."
+    if workers == 1: return (yield from (_one(*job) for job in jobs))
+    pool, done = get_reusable_executor(workers), False
     try:
-        results = joblib.Parallel(n_jobs=n, return_as="generator_unordered")(jobs)
+        for future in as_completed([pool.submit(_one, *job) for job in jobs]): yield future.result()
+        done = True
+    finally:
+        if not done: pool.shutdown(kill_workers=True)
+
+@patch
+def _prepare(self:_Build, todo:list, workers:int|None, strict:bool, progress:bool):
+    "Prepare cases in parallel and note those that fail; with `strict` the first failure ends it."
+    jobs = [(c, self.path / "cases", self.stamps[c.case], *self.settings.values()) for c in todo]
+    results = _results(jobs, min(workers or joblib.cpu_count(), len(jobs)))
+    try:
         for name, problem in tqdm(results, total=len(todo), desc="prepare", unit="case", disable=not progress):
             if problem is None: continue
-            self.failed[name] = dict(stamp=stamps[name], problem=problem)
+            self.failed[name] = dict(stamp=self.stamps[name], problem=problem)
             if strict: raise UserError(problem)
-    except TerminatedWorkerError:
-        raise UserError("a worker was stopped by the system, most likely for lack of memory", cure="run again with fewer workers") from None
+    except BrokenExecutor:
+        raise UserError("a worker was stopped by the system, most likely for lack of memory", cure="use fewer workers") from None
+    finally: results.close()
 
-def _named(case:Case, *args, **kwargs)->tuple[str, str|None]: return case.case, write_case(case, *args, **kwargs)
-
-# %% ../nbs/06_store.ipynb #cbbf3931
+# %% ../nbs/06_store.ipynb #7df3e3a2
 COLUMNS = ("row", "source", "patient", "case", "group", "kind", "slice", "n_slices", "z", "cls", "has_mask", "tumour_px", "foreground",
            "file_width", "file_height", "file_bytes", "file_suffix", "spacing_mm", "hash")
 
 @patch
-def index(self:_Build)->pd.DataFrame:
+def _groups(self:_Build)->dict:
+    "Case → first case of its near-duplicates, for the pictures; found once and kept with the pairs in groups.json."
+    path, pictures = self.path / "groups.json", [c for c in self.cases if c.kind == "picture" and c.case in self.known]
+    key = fingerprint([code_fingerprint(duplicates), *(self.stamps[c.case] for c in pictures)])
+    if path.exists() and (known := read_json(path))["key"] == key: return known["groups"]
+    groups, matches = group_cases(pictures)
+    write_json(path, dict(key=key, groups=groups, matches=matches.to_numpy().tolist()))
+    return groups
+
+@patch
+def _index(self:_Build)->pd.DataFrame:
     "One row per slice, in the order of the cases; `group` is the first patient of those that belong together."
     known = [self.known[c.case] for c in self.cases if c.case in self.known]
     if not known:
         problems = self.problems + [v["problem"] for v in self.failed.values()]
-        raise UserError(f"none of the cases for {self.path} can be used", problems[0] if problems else None, "check the folders that were given")
+        raise UserError(f"none of the cases for {self.path} can be used", (problems or ["no case"])[0], "check the folders that were given")
     index = pd.concat([pd.DataFrame(k["facts"]).assign(hash=k["hash"]) for k in known], ignore_index=True)
-    first = index.drop_duplicates("case")
-    group = first.patient.groupby(connect(first.patient, first.hash)).transform("min")
+    first, alike = index.drop_duplicates("case"), self._groups()
+    group = first.patient.groupby(connect(first.patient, first.hash, first.case.map(lambda c: alike.get(c, c)))).transform("min")
     index["group"] = index.case.map(dict(zip(first.case, group)))
     index["row"] = np.arange(len(index))
     return index[list(COLUMNS)]
 
+# %% ../nbs/06_store.ipynb #8f86d630
 def _counts(index:pd.DataFrame)->dict:
     return {s: dict(cases=g.case.nunique(), groups=g.group.nunique(), slices=len(g), tumour_slices=int(g.cls.sum()),
                     masked_slices=int(g.has_mask.sum())) for s, g in index.groupby("source")}
 
 @patch
-def finish(self:_Build, seed:int|None)->dict:
-    "Write index and split, and last of all store.json, which says that the store is whole; nothing is written again that is there."
-    index, target = self.index(), self.path / "store.json"
+def _finish(self:_Build, seed:int|None)->dict:
+    "Write index and split, and last of all store.json, which says that the store is whole; what is there is not written again."
+    index, target = self._index(), self.path / "store.json"
     text = index.to_csv(index=False, lineterminator="\n")
     old = read_split(self.path / "split.json") if (self.path / "split.json").exists() else None
     split = make_split(index, seed if seed is not None else old.seed if old else 0)
-    info = dict(version=VERSION, **self.settings, code=code_fingerprint(), fingerprint=fingerprint([VERSION, self.settings, text]),
+    info = dict(version=VERSION, **self.settings, code=code_fingerprint(sources, preprocess),
+                fingerprint=fingerprint([VERSION, self.settings, text]),
                 cases=index.case.nunique(), slices=len(index), sources=_counts(index), problems=self.problems, failed=self.failed)
     if split != old: write_json(self.path / "split.json", asdict(split) | {"hash": split.hash})
     if target.exists() and read_json(target) == json.loads(json.dumps(info)): return info
@@ -312,7 +343,23 @@ def finish(self:_Build, seed:int|None)->dict:
     (self.path / "building.json").unlink(missing_ok=True)
     return info
 
-# %% ../nbs/06_store.ipynb #765de0ad
+# %% ../nbs/06_store.ipynb #5a871e57
+@patch
+def _bring_up_to_date(self:_Build, workers:int|None, strict:bool, progress:bool)->int:
+    "Prepare what is missing and take out what does not belong; say how many cases went."
+    todo = [c for c in self.cases if c.case not in self.known and c.case not in self.failed]
+    if todo or {p.name for p in (self.path / "cases").iterdir()} != set(self.known): self._begin()
+    removed = self._sweep()
+    try:
+        if todo: self._prepare(todo, workers, strict, progress)
+    finally:
+        self._look()
+        self._sweep()
+    lost = [c.case for c in todo if c.case not in self.known and c.case not in self.failed]
+    if lost: raise UserError(f"{len(lost)} prepared cases are gone from {self.path}", lost[0], "let only one process build a store")
+    return removed
+
+# %% ../nbs/06_store.ipynb #095f4063
 def build_store(path:str|Path, # folder of the store; made, completed or brought up to date
                 cases:Iterable[Case], # from `find_cases`
                 problems:Iterable=(), # what `find_cases` could not use; listed at the end
@@ -323,25 +370,17 @@ def build_store(path:str|Path, # folder of the store; made, completed or brought
                 progress:bool=True, # show a bar?
                 seed:int|None=None, # of the split; None: as it was, or 0
                )->StoreReport: # counts, and what was left out
-    "Prepare every case that is not there yet, then write index and split; raises `UserError` when nothing is left or nothing can be written."
+    "Prepare every case that is not there yet, then write index and split; raises `UserError` when nothing is left or the disk is full."
     problems = [str(p) for p in problems]
     if strict and problems: raise UserError(problems[0])
     build = _Build(Path(path), list(cases), dict(size=size, modalities=tuple(modalities)), problems)
-    build.open()
-    todo = [c for c in build.cases if c.case not in build.known and c.case not in build.failed]
-    unchanged, stray = len(build.known), {p.name for p in (build.path / "cases").iterdir()} - set(build.known)
-    if todo or stray: build.begin()
-    removed = build.sweep()
-    try:
-        if todo: build.prepare(todo, workers, strict, progress)
-    finally:
-        build.look()
-        build.sweep()
-    info = build.finish(seed)
+    build._open()
+    unchanged, removed = len(build.known), build._bring_up_to_date(workers, strict, progress)
+    info = build._finish(seed)
     left_out = (*problems, *(v["problem"] for v in build.failed.values()))
     return StoreReport(build.path, info["cases"], info["slices"], len(build.known) - unchanged, unchanged, removed, left_out)
 
-# %% ../nbs/06_store.ipynb #e572063e
+# %% ../nbs/06_store.ipynb #28937f13
 class Store:
     "Prepared slices, read through memory maps that open when needed; may be pickled and sent to workers."
 
@@ -354,7 +393,7 @@ class Store:
             raise UserError(f"the store {self.path} {state}", cure="run brainmtl prepare with this folder")
         self.info = read_json(self.path / "store.json")
         if self.info.get("version") != VERSION:
-            raise UserError(f"{self.path} is a store of version {VERSION}", self.info.get("version"), "delete it and run brainmtl prepare again")
+            raise UserError(f"{self.path} is a store of version {VERSION}", self.info.get("version"), "delete it and prepare again")
         self.split = read_split(self.path / "split.json")
         self.index = pd.read_csv(self.path / "index.csv", dtype={"patient": str, "case": str, "group": str}, keep_default_na=False)
         self.index["split"] = self.split.of(self.index.group)
