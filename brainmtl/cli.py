@@ -162,7 +162,7 @@ def results_folder(checkpoint:Path, # …/checkpoints/RUN/STAGE
     run, root = checkpoint.parent, checkpoint.parents[2]
     return root/"results"/run.name if checkpoint.name == "joint" else root/"results"/run.name/checkpoint.name
 
-# %% ../nbs/44_cli.ipynb #b3257b06
+# %% ../nbs/44_cli.ipynb #f4dae9ec
 @command("brainmtl evaluate checkpoints/mine/joint --store stores/mine --split test")
 def evaluate(checkpoint:Path, # folder of a trained stage
              store:Path=Path("store"), # folder of the prepared store
@@ -182,7 +182,7 @@ def evaluate(checkpoint:Path, # folder of a trained stage
     headline = {k: v for k, v in headline_table(result).T.to_dict("index").items() if set(v.values()) != {"undefined"}}
     return {"scores": out/"evaluation.json", "split": split, "calibration": note, **more, "headline": headline}
 
-
+# %% ../nbs/44_cli.ipynb #268b2c0b
 def _calibrate(checkpoint:Path, store:Any, out:Path, runtime:Any)->str:
     "Calibrate on the validation split of the store it was trained on, once; say what was done."
     from brainmtl.calibrate import calibrate_checkpoint
