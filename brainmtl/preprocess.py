@@ -44,7 +44,9 @@ def from_axial(slices:np.ndarray, # (S, rows, columns)
     "Undo `to_axial`."
     return slices[tuple(slice(None, None, s) for _, s in axes)].transpose(np.argsort([a for a, _ in axes]))
 
-# %% ../nbs/04_preprocess.ipynb #294f5ef4
+# %% ../nbs/04_preprocess.ipynb #fa2eeaa5
+def _radius(x:np.ndarray)->int: return max(1, max(x.shape[1:]) // 64)
+
 def _rim(x:np.ndarray)->np.ndarray: return np.concatenate([x[:, [0, -1]].ravel(), x[:, :, [0, -1]].ravel()])
 
 def exact_background(x:np.ndarray, # slices (S, rows, columns)
@@ -68,11 +70,11 @@ def _otsu(values:np.ndarray)->float:
     with np.errstate(all="ignore"): between = ((p * c).sum() * w - m) ** 2 / (w * (1 - w))
     return float(c[np.nan_to_num(between).argmax()])
 
-# %% ../nbs/04_preprocess.ipynb #ee3a7f22
+# %% ../nbs/04_preprocess.ipynb #3b5da6cb
 def noisy_background(x:np.ndarray, # finite slices (S, rows, columns) whose background is near black, or white
                     )->np.ndarray: # bool (S, rows, columns), what stands out from the background
     "Threshold the distance from the rim's level, above the rim's noise; Otsu's threshold (1979) tells background from head in the rim."
-    x = np.stack([ndi.gaussian_filter(s, 1.) for s in x])
+    x = np.stack([ndi.gaussian_filter(s, max(x.shape[1:]) / 256) for s in x])
     x = np.clip(x, *np.percentile(x, [.1, 99.5]))
     rim, split = _rim(x), _otsu(x)
     white = np.mean(rim > .9 * x.max()) > .5 and x.max() > split
@@ -82,11 +84,11 @@ def noisy_background(x:np.ndarray, # finite slices (S, rows, columns) whose back
     noise = np.percentile(np.abs(side - level), 99) if side.size else 0.
     floor = .08 * np.percentile(far, 99)
     found = far > np.clip(1.5 * noise, floor, max(.6 * abs(split - level), floor))
-    return found & _on_film(x, _grow(tidy(found, 4), -3)) if white else found
+    return found & _on_film(x, _grow(tidy(found, _radius(x)), -_radius(x))) if white else found
 
 def _on_film(x:np.ndarray, inner:np.ndarray)->np.ndarray:
     "What stands out from black film that lies on a white page; everything, when the page ends at the head itself."
-    edge = inner & ~_grow(inner, -3)
+    edge = inner & ~_grow(inner, -_radius(x))
     if not edge.any() or np.median(x[edge]) > .3 * np.median(x[inner]): return np.ones(x.shape, bool)
     return noisy_background(np.where(inner, x, x.min()))
 
@@ -107,7 +109,7 @@ def _fill(mask:np.ndarray)->np.ndarray:
     outside[0] = False
     return ~outside[labels]
 
-# %% ../nbs/04_preprocess.ipynb #bbd9031b
+# %% ../nbs/04_preprocess.ipynb #1cd17fa9
 def _grow(mask:np.ndarray, radius:int)->np.ndarray:
     "Widen in the plane by a square of `radius` pixels; a negative radius narrows."
     widen = ndi.maximum_filter if radius > 0 else ndi.minimum_filter
@@ -118,11 +120,13 @@ def tidy(mask:np.ndarray, # bool (S, rows, columns)
         )->np.ndarray: # bool (S, rows, columns)
     "Fill holes slice by slice and keep the largest connected part (in 3-D); a scalp that is separate from its brain encloses it."
     if not radius: return _fill(_large(mask))
+    margin = 2 * radius
+    mask = np.pad(mask, ((0, 0), (margin, margin), (margin, margin)), mode="edge")
     mask = _large(_grow(_grow(mask, -1), 1), .01)
     mask = _fill(_grow(_grow(mask, radius), -radius))
-    return _large(_grow(_grow(mask, -radius), radius))
+    return _large(_grow(_grow(mask, -radius), radius)[:, margin:-margin, margin:-margin])
 
-# %% ../nbs/04_preprocess.ipynb #759fdce2
+# %% ../nbs/04_preprocess.ipynb #e42549ca
 def find_foreground(image:np.ndarray, # axial slices (C, S, rows, columns), any scale, NaN and infinity allowed
                    )->np.ndarray: # bool (S, rows, columns)
     "Find the brain, or the head where the skull was not removed: what any channel shows against its background."
@@ -131,7 +135,7 @@ def find_foreground(image:np.ndarray, # axial slices (C, S, rows, columns), any 
         finite = np.isfinite(x)
         value = exact_background(x) if finite.any() else np.nan
         if value is not None: mask |= finite & (x != value)
-        elif np.ptp(x[finite]): mask, radius = mask | noisy_background(np.where(finite, x, x[finite].min())), 4
+        elif np.ptp(x[finite]): mask, radius = mask | noisy_background(np.where(finite, x, x[finite].min())), _radius(x)
     return tidy(mask, radius)
 
 def find_picture_foreground(picture:np.ndarray, # (rows, columns)
