@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['make_norm', 'ConvBlock', 'UNetEncoder']
 
-# %% ../nbs/10_encoder.ipynb #24c50ed5
-import torch
+# %% ../nbs/10_encoder.ipynb #6ea8c2c8
 from torch import Tensor, nn
 
 from .files import UserError

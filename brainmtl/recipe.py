@@ -77,7 +77,7 @@ class EvaluateConfig(Part):
     min_component_px: int = Field(0, ge=0)                # drop predicted islands smaller than this
     bootstrap: int = Field(2000, ge=100)                  # resamples of patients for an interval
 
-# %% ../nbs/00_recipe.ipynb #b3bf68ef
+# %% ../nbs/00_recipe.ipynb #7b974fc2
 class Recipe(Part):
     "A whole run; raises `UserError` for a key or a value that does not fit."
     name: str                                             # short name of the run's kind
@@ -98,9 +98,13 @@ class Recipe(Part):
         return self
 
     @property
-    def fingerprint(self)->str: return fingerprint(self.to_dict())
+    def fingerprint(self)->str: # 16 hexadecimal digits
+        "Name the recipe by its content."
+        return fingerprint(self.to_dict())
 
-    def to_dict(self)->dict: return self.model_dump(mode="json")
+    def to_dict(self)->dict: # nested plain values
+        "Give all settings as JSON knows them."
+        return self.model_dump(mode="json")
 
 # %% ../nbs/00_recipe.ipynb #efe93aea
 STAGES = ("seg_warmup", "cls_head", "joint")
@@ -130,7 +134,7 @@ def _fields_at(path:list[str])->list[str]:
     for key in path: part = part.model_fields[key].annotation
     return list(part.model_fields)
 
-# %% ../nbs/00_recipe.ipynb #4d75118b
+# %% ../nbs/00_recipe.ipynb #c9329245
 def recipe_names()->list[str]: # names that `load_recipe` knows
     "List the recipes that ship with the package."
     return sorted(p.name.removesuffix(".yaml") for p in resource_files("brainmtl").joinpath("recipes").iterdir() if p.name.endswith(".yaml"))
@@ -146,6 +150,7 @@ def load_recipe(name:str|Path, # a shipped recipe's name, or a YAML file
     except yaml.YAMLError as e: raise UserError(f"{path} is not valid YAML", got=" ".join(str(e).split())) from None
     return override(build_recipe(values, path.name), overrides)
 
+# %% ../nbs/00_recipe.ipynb #cf52fd46
 def override(recipe:Recipe, # the recipe to start from
              changes:list[str]|tuple[str, ...], # each `key.key=value`, the value in YAML
             )->Recipe: # a changed copy
@@ -153,7 +158,7 @@ def override(recipe:Recipe, # the recipe to start from
     values = recipe.to_dict()
     for change in changes:
         key, found, text = change.partition("=")
-        if not found: raise UserError(f"a change must look like key=value", got=change, cure="for example joint.lambda_cls=0.5")
+        if not found: raise UserError("a change must look like key=value", got=change, cure="for example joint.lambda_cls=0.5")
         *path, last = key.strip().split(".")
         part = values
         for name in path:
