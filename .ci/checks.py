@@ -1,4 +1,4 @@
-"The checks of .ci/run: each is a named command or function; a check that fails does not stop the others."
+"The checks of .ci/run: each is a named command or function; a check that fails does not stop the others. Seconds are printed, but only correctness fails."
 import json
 import os
 import shutil
@@ -74,8 +74,8 @@ def first_command(work):
     main, env = clone(work / "one" / "brainmtl"), venv(work / "one" / "venv")
     if not check("README 1: install", "pip install -q -c constraints.txt -e .", main, env): return
     check("only pinned packages, none for GPUs", lambda: no_gpu_packages(env), main)
-    check("README 1: brainmtl demo in under 6 minutes", "brainmtl demo", main, env, limit=360)
-    check("demo again finds the work done", "brainmtl demo", main, env, limit=60)
+    check("README 1: brainmtl demo", "brainmtl demo", main, env)
+    check("demo again finds the work done", "brainmtl demo", main, env)
     check("demo leaves the clone clean", clean, main, env)
     check("help answers without torch", "! python -X importtime $(which brainmtl) --help 2>&1 >/dev/null | grep ' torch$'", main, env)
     check("bad input: missing folder", lambda: one_sentence("brainmtl prepare store --brats no-such-folder", main, env), main)
@@ -90,9 +90,9 @@ def real_data(main, env):
     pattern = "'brats2015=data/raw/brats2015/*/Flair_subtrMeanDivStd.nii.gz::data/raw/brats2015/*/OTMultiClass.nii.gz'"
     prepare = f"brainmtl prepare stores/real {trees} --pattern {pattern}"
     if not check("real data: unpack", f"python {shared}/bin/unpack-data data/raw", main, env): return
-    check("real data: prepare in under 4 minutes", prepare, main, env, limit=240)
-    check("real data: second prepare finds nothing to do", prepare, main, env, limit=30)
-    check("real data: audit", "brainmtl audit stores/real", main, env, limit=240)
+    check("real data: prepare", prepare, main, env)
+    check("real data: second prepare finds nothing to do", prepare, main, env)
+    check("real data: audit", "brainmtl audit stores/real", main, env)
 
 
 def second_command(work):
@@ -100,7 +100,7 @@ def second_command(work):
     main, env = clone(work / "two" / "brainmtl"), venv(work / "two" / "venv")
     if not check("README 2: install", 'pip install -q -c constraints.txt -e ".[dev]"', main, env): return
     check("only pinned packages with dev, none for GPUs", lambda: no_gpu_packages(env), main)
-    check("README 2: nbdev_test in under 6 minutes", "nbdev_test --timing", main, env, limit=360)
+    check("README 2: nbdev_test", "nbdev_test --timing", main, env)
     check("tests leave the clone clean", clean, main, env)
     check("nbdev_clean leaves no diff", f"nbdev_clean\n{clean}", main, env)
     check("nbdev_export leaves no diff", f"nbdev_export\n{clean}", main, env)
@@ -108,10 +108,10 @@ def second_command(work):
     house(main, env)
     check("ruff", "ruff check .", main, env)
     check("notebooks process for the site", f"python -c 'from nbdev.serve import proc_nbs; proc_nbs()'\n{clean}", main, env)
-    check("slow cells", "nbdev_test --flags slow --n_workers 1", main, env, limit=600)
+    check("slow cells", "nbdev_test --flags slow --n_workers 1", main, env)
     if (shared / "data").is_dir():
         unpack = f"python {shared}/bin/unpack-data data/raw"
-        check("cells on real data", f"{unpack} && nbdev_test --flags data --n_workers 1", main, env, limit=600)
+        check("cells on real data", f"{unpack} && nbdev_test --flags data --n_workers 1", main, env)
 
 
 def house(main, env):
