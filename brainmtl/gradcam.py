@@ -7,7 +7,7 @@ __all__ = ['LAYERS', 'MEASURES', 'VERSION', 'capture', 'class_score', 'mask_scor
            'energy_share', 'pointing_hit', 'cascade', 'randomise', 'map_similarity', 'randomisation_check',
            'explain_rows', 'summarise_maps', 'summarise_check', 'run_gradcam']
 
-# %% ../nbs/34_gradcam.ipynb #2e000ae5
+# %% ../nbs/34_gradcam.ipynb #652e87d8
 import copy
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +22,14 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 from torch import nn
 
+from .baselines import pick_rows
 from .dataset import MultiSourceDataset, make_loader, select_rows
 from .files import UserError, atomic_path, write_json
 from .metrics import bootstrap_ci
 from .model import load_checkpoint
 from .runtime import Runtime, choose_runtime
 from .store import Store
-from .uncertainty import evaluating, pick_rows
+from .uncertainty import evaluating
 
 # %% ../nbs/34_gradcam.ipynb #3bc5ebd1
 @contextmanager

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PARTS', 'GRID', 'ABOUT', 'VERSION', 'evaluating', 'dropout_layers', 'dropping', 'Spread', 'entropy_bits', 'spread',
            'probability', 'mc_dropout', 'flip_tta', 'soft_dice_confidence', 'risk_coverage', 'aurc', 'rank_correlation',
-           'summarise', 'pick_rows', 'uncertainty_table', 'summarise_table', 'run_uncertainty', 'plot_risk_coverage']
+           'summarise', 'uncertainty_table', 'summarise_table', 'run_uncertainty', 'plot_risk_coverage']
 
-# %% ../nbs/33_uncertainty.ipynb #5e3bb349
+# %% ../nbs/33_uncertainty.ipynb #89b2e999
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from .baselines import pick_rows
 from .dataset import select_rows
 from .evaluate import clean_mask, settings
 from .files import UserError, atomic_path, write_json
@@ -190,15 +191,6 @@ def summarise(uncertainty:np.ndarray, # one number per answer, higher is less su
     return dict(error=ci(lambda v, w: w @ v[1] / w.sum(1)), aurc=ci(lambda v, w: aurc(*v, w)), aurc_best=float(aurc(error, error)),
                 gain=gain, correlation=ci(rank_correlation), helps=None if gain["low"] is None else bool(gain["low"] > 0),
                 curve=dict(coverage=GRID.tolist(), risk=risk[np.searchsorted(coverage, GRID - 1e-9)].tolist()))
-
-# %% ../nbs/33_uncertainty.ipynb #2da7601f
-def pick_rows(index:pd.DataFrame, # a store's index, or a part of it
-              limit:int|None=100, # at most this many slices of each source; None takes all
-              seed:int=0, # same seed, same slices
-             )->np.ndarray: # row numbers, ascending
-    "Thin out each source to a number of slices that can be looked at."
-    parts = [g if limit is None or len(g) <= limit else g.sample(limit, random_state=seed) for _, g in index.groupby("source")]
-    return np.sort(pd.concat(parts).index.to_numpy())
 
 # %% ../nbs/33_uncertainty.ipynb #ad970431
 ABOUT = ["source", "patient", "case", "group", "slice", "cls", "has_mask", "tumour_px"]
