@@ -108,10 +108,9 @@ def second_command(work):
     house(main, env)
     check("ruff", "ruff check .", main, env)
     check("notebooks process for the site", f"python -c 'from nbdev.serve import proc_nbs; proc_nbs()'\n{clean}", main, env)
-    check("slow cells", "nbdev_test --flags slow --n_workers 1", main, env)
-    if (shared / "data").is_dir():
-        unpack = f"python {shared}/bin/unpack-data data/raw"
-        check("cells on real data", f"{unpack} && nbdev_test --flags data --n_workers 1", main, env)
+    real = (shared / "data").is_dir()
+    unpack = f"python {shared}/bin/unpack-data data/raw\n" if real else ""
+    check(f"slow cells{' and cells on real data' if real else ''}", f"{unpack}nbdev_test --timing --flags '{'slow data' if real else 'slow'}'", main, env, limit=2400)
 
 
 def house(main, env):
