@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['MAX_VOXELS', 'MAX_AXIS', 'BRAIN_BOUNDS', 'COLUMNS', 'NOTICE', 'TUMOUR_COLOUR', 'REFERENCE', 'BATCH', 'input_kind',
            'nifti_from_bytes', 'picture_from_bytes', 'read_input', 'brain_scores', 'looks_like_brain',
-           'PredictionResult', 'blend', 'safe_stem', 'Predictor', 'case_probability', 'predict_files']
+           'PredictionResult', 'blend', 'safe_stem', 'Predictor', 'case_probability', 'predict_files', 'table_row']
 
-# %% ../nbs/40_predict.ipynb #c0499719
+# %% ../nbs/40_predict.ipynb #d4443629
 import re
 import zlib
 from collections.abc import Sequence
@@ -22,6 +22,8 @@ import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import patch
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from PIL import Image
 from scipy import ndimage as ndi
 from tqdm.auto import tqdm
@@ -53,7 +55,7 @@ def input_kind(data:bytes, # a file's content, or at least its first 8 bytes
     if data[:4] in _NIFTI: return "volume"
     raise UserError(f"{name} is no PNG, JPEG, TIFF or NIfTI file", cure="convert it to one of these")
 
-# %% ../nbs/40_predict.ipynb #f772a58a
+# %% ../nbs/40_predict.ipynb #910a12d2
 def nifti_from_bytes(data:bytes, # content of a .nii or .nii.gz file
                name:str="the volume", # its name, for messages
               )->nib.spatialimages.SpatialImage: # the image, its voxels not yet scaled
@@ -64,7 +66,7 @@ def nifti_from_bytes(data:bytes, # content of a .nii or .nii.gz file
         kind, size = _nifti_size(head, name)
         body = head + stream.read(max(0, size - len(head)))
         if len(body) == size and not stream.read(1): return kind.from_bytes(body)
-    except (EOFError, BadGzipFile, zlib.error, nib.spatialimages.HeaderDataError, ValueError) as e:
+    except (EOFError, BadGzipFile, zlib.error, HeaderDataError, WrapStructError, ValueError) as e:
         raise UserError(f"{name} is a damaged NIfTI file", got=str(e) or type(e).__name__, cure="copy or export it again") from None
     raise UserError(f"{name} must hold {size} bytes by its header", got="fewer" if len(body) < size else "more",
                     cure="copy or export it again")
@@ -108,7 +110,7 @@ def read_input(item:Any, # a `Scan`, array, bytes, or path of a PNG, JPEG, TIFF,
     if not path.is_file(): raise UserError(f"{path} does not exist", cure="check the path")
     return _from_bytes(path.read_bytes(), modalities, name or path.name)
 
-# %% ../nbs/40_predict.ipynb #6fcec88d
+# %% ../nbs/40_predict.ipynb #3bc7a441
 def _from_array(x:np.ndarray, modalities:Sequence[str], name:str)->Scan:
     if x.ndim == 2: x = x[..., None]
     if x.ndim == 3: x = x[None]
@@ -124,9 +126,13 @@ def _from_bytes(data:bytes, modalities:Sequence[str], name:str)->Scan:
                         cure="give a BraTS case folder, or use a one-modality model")
     if kind == "picture": return _from_array(picture_from_bytes(data, name), modalities, name)
     volume = nifti_from_bytes(data, name)
+    sides = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    if not ((sides > .01) & (sides < 100)).all():
+        raise UserError(f"{name} must have voxels of 0.01 to 100 mm a side", got=[float(f"{x:.3g}") for x in sides], cure="repair its header")
     image = volume.get_fdata(dtype=np.float32, caching="unchanged")
     return Scan(image.reshape((*image.shape, 1)[:3])[None], None, volume.affine, tuple(modalities), None)
 
+# %% ../nbs/40_predict.ipynb #9d25613f
 def _from_folder(path:Path, modalities:Sequence[str])->Scan:
     files:dict[str, list[Path]] = {}
     for file in sorted(path.iterdir()):
@@ -436,7 +442,7 @@ def explain(self:Predictor,
     image = result.prepared.image[result.best if s is None else s][None].astype(np.float16).astype(np.float32)
     return gradcam(self.model, self.runtime.move(torch.from_numpy(image)), target)[0].float().cpu().numpy()
 
-# %% ../nbs/40_predict.ipynb #a5cca04c
+# %% ../nbs/40_predict.ipynb #ba536b01
 def predict_files(files:Sequence[str|Path], # pictures, NIfTI volumes, BraTS case folders
                   out:str|Path, # folder to write overlays, masks, predictions.json and predictions.csv to
                   model:str|Path|Predictor|None=None, # a checkpoint, or a loaded predictor; None: the reference model
@@ -455,15 +461,17 @@ def predict_files(files:Sequence[str|Path], # pictures, NIfTI volumes, BraTS cas
         except UserError as e: records.append({"file": str(file), "error": str(e)})
     report = {"results": records, "failed": sum("error" in r for r in records), "notice": NOTICE}
     write_json(Path(out)/"predictions.json", report)
-    with atomic_path(Path(out)/"predictions.csv") as tmp: pd.DataFrame(map(_row, records)).to_csv(tmp, index=False)
+    with atomic_path(Path(out)/"predictions.csv") as tmp: pd.DataFrame(map(table_row, records)).to_csv(tmp, index=False)
     return report
 
-# %% ../nbs/40_predict.ipynb #d70aeb30
+# %% ../nbs/40_predict.ipynb #07934a64
 def _fresh(stem:str, taken:set[str])->str:
     fresh = next(s for s in (stem, *(f"{stem}-{n}" for n in range(2, len(taken) + 3))) if s.lower() not in taken)
     taken.add(fresh.lower())
     return fresh
 
-def _row(record:dict)->dict: # one line of predictions.csv
+def table_row(record:dict, # `to_json`, or {"error": …}, with the "file" it belongs to
+             )->dict: # one line of predictions.csv
+    "Keep of an answer what fits in a table."
     names = ("file", "kind", "probability", "decision", "text", "tumour_px", "tumour_ml", "uncertainty", "looks_like_brain", "error")
     return {**{k: record.get(k) for k in names}, "warnings": " ".join(record.get("warnings", ()))}
