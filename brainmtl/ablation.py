@@ -180,16 +180,17 @@ def score_draws(table:pd.DataFrame, # slices of one cell, sorted
         if inside: out[what, "macro"] = np.mean([d for d, _, _ in inside], 0), sum(k for _, k, _ in inside), min(c for _, _, c in inside)
     return out
 
-# %% ../nbs/35_ablation.ipynb #f6cb42de
+# %% ../nbs/35_ablation.ipynb #bd5879d0
 def _bounded(x:dict)->dict:
     "A score's interval inside 0…1, where all compared scores live."
     return x if x["low"] is None else {**x, "low": max(0., x["low"]), "high": min(1., x["high"])}
 
+# %% ../nbs/35_ablation.ipynb #0ecc984b
 def summarise_cells(draws:dict, # variant → seed → result of `score_draws`
                     reference:str="joint", # the variant that all others are compared with
                    )->tuple[dict, list]: # variant → score → source → INTERVAL over seeds; paired comparisons reference − variant
     "Average over seeds and compare every variant with the reference on the seeds that both have."
-    def over(parts): return seed_interval(np.stack([d for d, _, _ in parts]), parts[0][1], parts[0][2])
+    def over(parts): return seed_interval(np.stack([d for d, _, _ in parts]), *parts[0][1:])
     scores:dict = {v: {} for v in draws}
     for v, by in draws.items():
         for what, s in dict.fromkeys(k for d in by.values() for k in d):
@@ -199,7 +200,8 @@ def summarise_cells(draws:dict, # variant → seed → result of `score_draws`
         both = [(draws[reference][k], draws[v][k]) for k in draws.get(reference, {}) if k in draws[v]] if v != reference else []
         for what, s in dict.fromkeys(k for a, b in both for k in a if k in b):
             parts = [(a[what, s][0] - b[what, s][0], *a[what, s][1:]) for a, b in both if (what, s) in a and (what, s) in b]
-            d = over(parts)
+            d, alike = over(parts), all(np.ptp(x[np.isfinite(x)]) == 0 for x, _, _ in parts)
+            if alike and d["low"] is not None: d |= dict(low=d["value"], high=d["value"])      # `interval`'s bound for shares has no place here
             pairs.append(dict(a=reference, b=v, what=what, source=s, difference=d,
                               sentence=f"{verdict(reference, v, d, f'{what}, {s}', COMPARED[what])}, seeds: {len(parts)}"))
     return scores, pairs
@@ -270,9 +272,15 @@ def _score_all(cells:list[Cell], failed:dict, store:Path, work:Path, folder:Path
         else: calls.append(joblib.delayed(score_cell)(last, store, work, out, said, about["split"], device))
     run(calls)
 
-# %% ../nbs/35_ablation.ipynb #fb5a4c0f
+# %% ../nbs/35_ablation.ipynb #44e31005
 VERSION = 1                                        # of the schema of ablation.json and stages.json
 
+def _cell_draws(folder:Path, n:int)->dict:
+    "Draws of a scored cell, at its own operating point."
+    evaluation = read_json(folder/"evaluation.json")
+    return score_draws(read_slices(folder/"slices.csv"), evaluation["thresholds"]["cls"], tuple(evaluation["external"]), n)
+
+# %% ../nbs/35_ablation.ipynb #deeae47a
 def gather_cells(recipe:Recipe, # the recipe that is varied
                  cells:list[Cell], # the experiment
                  folder:str|Path, # results/RUN, with cells/
@@ -291,12 +299,7 @@ def gather_cells(recipe:Recipe, # the recipe that is varied
                 bootstrap=dict(replicates=n, seed=0, level=.95, cluster="group"), variants=about, cells=list(found.values()),
                 scores=scores, comparisons=pairs)
 
-def _cell_draws(folder:Path, n:int)->dict:
-    "Draws of a scored cell, at its own operating point."
-    evaluation = read_json(folder/"evaluation.json")
-    return score_draws(read_slices(folder/"slices.csv"), evaluation["thresholds"]["cls"], tuple(evaluation["external"]), n)
-
-# %% ../nbs/35_ablation.ipynb #195a6209
+# %% ../nbs/35_ablation.ipynb #67610b71
 def run_ablation(recipe:Recipe, # the recipe to vary
                  store:str|Path, # prepared slices
                  variants:Iterable[str]|Mapping[str, Iterable[str]|None]=("joint", "seg_only", "cls_only"), # as `plan_cells` takes them
@@ -315,8 +318,7 @@ def run_ablation(recipe:Recipe, # the recipe to vary
     folder, work, store = Path(root)/"results"/run, Path(root)/"checkpoints"/run, Path(store).absolute()
     about = dict(store=shelf.fingerprint, split_hash=shelf.split.hash, split=split)
     def go(calls): return run_jobs(calls, backend, jobs, address)
-    todo = _open_cells(cells, folder, about)
-    failed = _train_all(todo, store, work.absolute(), device, show, go)
+    failed = _train_all(todo := _open_cells(cells, folder, about), store, work.absolute(), device, show, go)
     _score_all(todo, failed, store, work.absolute(), folder.absolute(), about, device, go)
     result = gather_cells(recipe, cells, folder)
     write_json(folder/"ablation.json", result)
@@ -340,7 +342,7 @@ def forest_figure(result:dict, # content of ablation.json
         ax.set_xlabel(f"{what}: {result['reference']} − variant")
     return fig
 
-# %% ../nbs/35_ablation.ipynb #371874ae
+# %% ../nbs/35_ablation.ipynb #d618fb70
 def log_table(result:dict, # content of ablation.json
               scores:tuple=("volume Dice", "AUC"), # scores shown
              )->str: # Markdown, one line per variant
@@ -352,7 +354,8 @@ def log_table(result:dict, # content of ablation.json
         runs = sum(c["variant"] == name and c["status"] == "done" for c in result["cells"])
         found = {c["what"]: format_interval(c["difference"], 3) for c in pairs}
         said = "; ".join(c["sentence"].split(" (")[0] for c in pairs)
-        lines.append([name, v["why"], str(runs), *(found.get(s, "–") for s in scores), said or ("reference" if name == reference else "–")])
+        verdict_text = said or ("reference" if name == reference else "–")
+        lines.append([name, v["why"], str(runs), *(found.get(s, "–") for s in scores), verdict_text])
     return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], ["---"]*len(lines[0]), *lines[1:]])
 
 # %% ../nbs/35_ablation.ipynb #ec7e885d
