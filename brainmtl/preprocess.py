@@ -44,8 +44,8 @@ def from_axial(slices:np.ndarray, # (S, rows, columns)
     "Undo `to_axial`."
     return slices[tuple(slice(None, None, s) for _, s in axes)].transpose(np.argsort([a for a, _ in axes]))
 
-# %% ../nbs/04_preprocess.ipynb #fa2eeaa5
-def _radius(x:np.ndarray)->int: return max(1, max(x.shape[1:]) // 64)
+# %% ../nbs/04_preprocess.ipynb #6ad02a68
+def _radius(x:np.ndarray)->int: return max(2, max(x.shape[1:]) // 64)
 
 def _rim(x:np.ndarray)->np.ndarray: return np.concatenate([x[:, [0, -1]].ravel(), x[:, :, [0, -1]].ravel()])
 
@@ -109,7 +109,7 @@ def _fill(mask:np.ndarray)->np.ndarray:
     outside[0] = False
     return ~outside[labels]
 
-# %% ../nbs/04_preprocess.ipynb #1cd17fa9
+# %% ../nbs/04_preprocess.ipynb #75f76820
 def _grow(mask:np.ndarray, radius:int)->np.ndarray:
     "Widen in the plane by a square of `radius` pixels; a negative radius narrows."
     widen = ndi.maximum_filter if radius > 0 else ndi.minimum_filter
@@ -122,7 +122,7 @@ def tidy(mask:np.ndarray, # bool (S, rows, columns)
     if not radius: return _fill(_large(mask))
     margin = 2 * radius
     mask = np.pad(mask, ((0, 0), (margin, margin), (margin, margin)), mode="edge")
-    mask = _large(_grow(_grow(mask, -1), 1), .01)
+    mask = _large(_grow(_grow(mask, -(radius // 4)), radius // 4), .01)
     mask = _fill(_grow(_grow(mask, radius), -radius))
     return _large(_grow(_grow(mask, -radius), radius)[:, margin:-margin, margin:-margin])
 
