@@ -7,7 +7,7 @@ __all__ = ['ABLATIONS', 'VERSION', 'variant_recipe', 'task_steps', 'Piece', 'pie
            'seed_interval', 'read_slices', 'score_draws', 'summarise_cells', 'Cell', 'plan_cells', 'run_jobs',
            'gather_cells', 'run_ablation', 'forest_figure', 'log_table', 'compare_stages', 'stage_figure']
 
-# %% ../nbs/35_ablation.ipynb #747b432f
+# %% ../nbs/35_ablation.ipynb #ef1d37b6
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -24,10 +24,10 @@ from scipy import stats
 
 from .calibrate import calibrate_checkpoint
 from .evaluate import COMPARED, case_table, compared_values, evaluate_checkpoint, format_interval
-from .files import UserError, atomic_path, read_json, write_json
+from .files import UserError, atomic_path, file_hash, read_json, write_json
 from .metrics import bootstrap_draws, interval, verdict
 from .recipe import STAGES, Recipe, build_recipe, override
-from .runtime import choose_runtime
+from .runtime import Runtime, choose_runtime
 from .stages import run_training, stage_order
 from .store import Store
 
@@ -185,7 +185,7 @@ def _bounded(x:dict)->dict:
     "A score's interval inside 0…1, where all compared scores live."
     return x if x["low"] is None else {**x, "low": max(0., x["low"]), "high": min(1., x["high"])}
 
-# %% ../nbs/35_ablation.ipynb #0ecc984b
+# %% ../nbs/35_ablation.ipynb #dee053c2
 def summarise_cells(draws:dict, # variant → seed → result of `score_draws`
                     reference:str="joint", # the variant that all others are compared with
                    )->tuple[dict, list]: # variant → score → source → INTERVAL over seeds; paired comparisons reference − variant
@@ -201,7 +201,7 @@ def summarise_cells(draws:dict, # variant → seed → result of `score_draws`
         for what, s in dict.fromkeys(k for a, b in both for k in a if k in b):
             parts = [(a[what, s][0] - b[what, s][0], *a[what, s][1:]) for a, b in both if (what, s) in a and (what, s) in b]
             d, alike = over(parts), all(np.ptp(x[np.isfinite(x)]) == 0 for x, _, _ in parts)
-            if alike and d["low"] is not None: d |= dict(low=d["value"], high=d["value"])      # `interval`'s bound for shares has no place here
+            if alike and d["low"] is not None: d |= dict(low=d["value"], high=d["value"])      # the bound for shares has no place here
             pairs.append(dict(a=reference, b=v, what=what, source=s, difference=d,
                               sentence=f"{verdict(reference, v, d, f'{what}, {s}', COMPARED[what])}, seeds: {len(parts)}"))
     return scores, pairs
@@ -358,27 +358,33 @@ def log_table(result:dict, # content of ablation.json
         lines.append([name, v["why"], str(runs), *(found.get(s, "–") for s in scores), verdict_text])
     return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], ["---"]*len(lines[0]), *lines[1:]])
 
-# %% ../nbs/35_ablation.ipynb #ec7e885d
-def compare_stages(run:str, # name of the run
-                   store:str|Path, # prepared slices
-                   root:str|Path=".", # where results/ and checkpoints/ are
+# %% ../nbs/35_ablation.ipynb #577aa4cc
+def compare_stages(checkpoint:str|Path, # folder of the last stage; those before lie beside it
+                   store:Store|str|Path, # prepared slices
+                   out:str|Path, # folder for stages.json; each earlier stage gets a folder in it
                    split:str="test", # slices scored
-                   device:str|None=None, # as `choose_runtime` takes it
+                   runtime:Runtime|None=None, # device and precision; None: chosen by itself
                   )->dict: # content of stages.json: "scores" and "comparisons" as in ablation.json, by stage
-    "Score every trained stage of a run and compare the earlier ones with the last; raises `UserError` when fewer than two are there."
-    trained, results = Path(root)/"checkpoints"/run, Path(root)/"results"/run
-    there = [s for s in STAGES if (trained/s/"model.safetensors").is_file()]
-    if len(there) < 2: raise UserError(f"{run} must have two trained stages", got=", ".join(there) or "none", cure="train the run first")
-    draws, shelf, runtime = {}, Store(store), choose_runtime(device)
-    for stage in there:
-        out = results if stage == there[-1] else results/stage
-        n = evaluate_checkpoint(trained/stage, shelf, split, out, runtime)["bootstrap"]["replicates"]
-        draws[stage] = {0: _cell_draws(out, n)}
+    "Score every trained stage and compare the earlier ones with the last; raises `UserError` when fewer than two are there."
+    checkpoint, out, store = Path(checkpoint), Path(out), store if isinstance(store, Store) else Store(store)
+    there = [s for s in STAGES if (checkpoint.parent/s/"model.safetensors").is_file()]
+    if len(there) < 2:
+        raise UserError(f"{checkpoint.parent} must hold two trained stages", got=", ".join(there) or "none", cure="train the run first")
+    folders, draws = {s: out if s == there[-1] else out/s for s in there}, {}
+    for stage, folder in folders.items():
+        e = _scored(checkpoint.parent/stage, store, split, folder, runtime or choose_runtime())
+        draws[stage] = {0: _cell_draws(folder, e["bootstrap"]["replicates"])}
     scores, pairs = summarise_cells(draws, there[-1])
-    result = dict(version=VERSION, run=run, split=split, split_hash=shelf.split.hash, store=shelf.fingerprint, reference=there[-1],
-                  stages=there, scores=scores, comparisons=pairs)
-    write_json(results/"stages.json", result)
-    return result
+    about = dict(version=VERSION, split=split, split_hash=store.split.hash, store=store.fingerprint, reference=there[-1], stages=there)
+    write_json(out/"stages.json", {**about, "scores": scores, "comparisons": pairs})
+    return {**about, "scores": scores, "comparisons": pairs}
+
+def _scored(checkpoint:Path, store:Store, split:str, out:Path, runtime:Runtime)->dict:
+    "The evaluation on file when it is of these weights and slices, else a new one."
+    known = read_json(out/"evaluation.json") if (out/"evaluation.json").is_file() and (out/"slices.csv").is_file() else {}
+    of = (known.get("checkpoint", {}).get("weights_hash"), known.get("split", {}).get("part"), known.get("store", {}).get("fingerprint"))
+    wanted = file_hash(checkpoint/"model.safetensors")[:16], split, store.fingerprint
+    return known if of == wanted else evaluate_checkpoint(checkpoint, store, split, out, runtime)
 
 # %% ../nbs/35_ablation.ipynb #961e9967
 def stage_figure(a:pd.DataFrame, # slices of the earlier stage, of `read_slices`
