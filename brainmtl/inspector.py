@@ -6,11 +6,12 @@
 __all__ = ['TRUTH_COLOUR', 'HEAT_COLOURS', 'OVERLAYS', 'FULL_SPREAD', 'POOR_DICE', 'UNSURE', 'Shown', 'read_shown', 'read_stored',
            'edge', 'draw', 'png', 'worst_slice', 'unsure_slice', 'list_cases', 'SliceInspector']
 
-# %% ../nbs/41_inspector.ipynb #2644a4b0
+# %% ../nbs/41_inspector.ipynb #06940c3c
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -256,7 +257,7 @@ def _drops(self:SliceInspector)->bool:
     try: return bool(dropout_layers(self.predictor.model, "seg"))
     except UserError: return False
 
-# %% ../nbs/41_inspector.ipynb #1f93d6b7
+# %% ../nbs/41_inspector.ipynb #881895b3
 @patch
 def _controls(self:SliceInspector, overlays:list[str])->list[widgets.Widget]:
     "Make the controls in the order in which Tab reaches them."
@@ -268,7 +269,7 @@ def _controls(self:SliceInspector, overlays:list[str])->list[widgets.Widget]:
     self.overlay = widgets.Dropdown(options=overlays, value="both" if "both" in overlays else "truth", description="Overlay")
     self.buttons = {text: widgets.Button(description=text, layout=widgets.Layout(width="auto"))
                     for text in ("Previous", "Next", "Next error", "Next unsure")[:4 if "both" in overlays else 2]}
-    self.image, self.caption = widgets.Image(format="png", layout=widgets.Layout(width="512px")), widgets.Label()
+    self.image, self.caption = widgets.Image(format="png", layout=widgets.Layout(width="512px")), widgets.HTML()
     for button, act in zip(self.buttons.values(), (partial(self.step, -1), partial(self.step, 1), self.next_error, self.next_unsure)):
         button.on_click(lambda _, act=act: act())
     self.case.observe(lambda change: change["new"] == self._at or self.go(change["new"]), "value")
@@ -289,7 +290,7 @@ def shown(self:SliceInspector,
     self._open.move_to_end(i)
     return self._open[i][0]
 
-# %% ../nbs/41_inspector.ipynb #4bea37f6
+# %% ../nbs/41_inspector.ipynb #b8077911
 @patch
 def go(self:SliceInspector,
        i:int, # number of the case, from 0
@@ -301,7 +302,7 @@ def go(self:SliceInspector,
         self.case.value = i
         self._fit(self.shown(i), s)
     except UserError as e:
-        self.image.value, self.caption.value = png(np.zeros((64, 64), np.uint8)), str(e)
+        self.image.value, self.caption.value = png(np.zeros((64, 64), np.uint8)), escape(str(e))
         return False
     self._quiet = False
     self._draw()
@@ -340,7 +341,7 @@ def _spread(self:SliceInspector, result:PredictionResult, s:int)->np.ndarray|Non
         std = mc_dropout(self.predictor.model, x, self.samples, tasks=("seg",))["seg"].std[0, 0].cpu().numpy()
     return np.clip(std / FULL_SPREAD, 0, 1)
 
-# %% ../nbs/41_inspector.ipynb #1cd17e5b
+# %% ../nbs/41_inspector.ipynb #742489d7
 @patch
 def picture(self:SliceInspector,
             overlay:str|None=None, # one of `OVERLAYS`; None: the one that is chosen
@@ -352,7 +353,7 @@ def picture(self:SliceInspector,
 
 @patch
 def _draw(self:SliceInspector):
-    if not self._quiet: self.image.value, self.caption.value = png(self.picture()), self.words()
+    if not self._quiet: self.image.value, self.caption.value = png(self.picture()), escape(self.words())
 
 @patch
 def words(self:SliceInspector)->str: # one line
@@ -367,7 +368,7 @@ def words(self:SliceInspector)->str: # one line
     if shown.asked and result.tumour_ml is not None: said += [f"{result.tumour_ml:.1f} mL"]
     return " · ".join(said)
 
-# %% ../nbs/41_inspector.ipynb #53276449
+# %% ../nbs/41_inspector.ipynb #e734bb1b
 @patch
 def step(self:SliceInspector,
          by:int, # 1: the next case, −1: the one before; after the last comes the first
@@ -381,7 +382,7 @@ def _next(self:SliceInspector, find:Callable[[Shown], int|None], what:str)->int|
     start = self.case.value
     for i in [(start + k) % len(self) for k in range(1, len(self) + 1)]:
         if (what, i) not in self._found:
-            self.caption.value = f"Looking for {what} at {self._readers[i][0]}, case {i + 1} of {len(self)}"
+            self.caption.value = escape(f"Looking for {what} at {self._readers[i][0]}, case {i + 1} of {len(self)}")
             try: self._found[what, i] = find(self.shown(i))
             except UserError: self._found[what, i] = None
         if self._found[what, i] is not None:
