@@ -121,7 +121,7 @@ def answer_table(store:Store, # prepared slices
     blank = dict.fromkeys(["logit", "pred_px", "tp", "fp", "fn", "hd95_px", "volume_hd95_mm", "volume_surface_dice"], np.nan)
     return store.index.loc[rows, COLUMNS].reset_index(drop=True).assign(row=rows, **blank, p=p)
 
-# %% ../nbs/31_baselines.ipynb #f124a43f
+# %% ../nbs/31_baselines.ipynb #dbef3357
 def beats(score:dict, # INTERVAL, see `brainmtl.metrics.interval`
           chance:float=0.5, # what guessing gives
          )->bool|None: # None when there is no interval
@@ -130,7 +130,7 @@ def beats(score:dict, # INTERVAL, see `brainmtl.metrics.interval`
 
 def finding(name:str, # what was tried, for the sentence
             score:dict, # INTERVAL of its AUC
-            where:str, # "pooled" or "within sources"
+            where:str, # "pooled", "within sources" (their mean) or "within SOURCE"
            )->dict: # {"name", "where", "auc", "predicts", "sentence"}
     "Say whether something that is no brain predicts the label."
     found = beats(score)
@@ -166,7 +166,7 @@ def run_baselines(store:Store|str|Path, # prepared slices
     if out: write_json(Path(out)/"baselines.json", result)
     return result
 
-# %% ../nbs/31_baselines.ipynb #7fa9f7ae
+# %% ../nbs/31_baselines.ipynb #f6204747
 def _otsu_tables(store:Store, rows:dict, split:str)->tuple:
     "Fit Otsu's class on training slices and let it answer the others as a network would."
     modalities, cpu = store.info["modalities"], Runtime(torch.device("cpu"), torch.float32)
@@ -183,7 +183,8 @@ def _scored(about:str, sees:list, tables:dict, split:str, external:tuple, n:int,
 
 def _findings(name:str, evaluation:dict)->list[dict]:
     scores = evaluation["classification"]
-    return [finding(name, scores["pooled"]["auc"], "pooled"), finding(name, scores["macro"]["auc"], "within sources")]
+    return [finding(name, scores["pooled"]["auc"], "pooled"), finding(name, scores["macro"]["auc"], "within sources"),
+            *(finding(name, s["auc"], f"within {source}") for source, s in scores["sources"].items() if name != "source")]
 
 # %% ../nbs/31_baselines.ipynb #9ed951a8
 def pick_rows(index:pd.DataFrame, # a store's index, or a part of it
