@@ -110,7 +110,8 @@ def second_command(work):
     check("notebooks process for the site", f"python -c 'from nbdev.serve import proc_nbs; proc_nbs()'\n{clean}", main, env)
     real = (shared / "data").is_dir()
     unpack = f"python {shared}/bin/unpack-data data/raw\n" if real else ""
-    check(f"slow cells{' and cells on real data' if real else ''}", f"{unpack}nbdev_test --timing --flags '{'slow data' if real else 'slow'}'", main, env, limit=2400)
+    slow = f"nbdev_test --timing --flags '{'slow data' if real else 'slow'}'"
+    check(f"slow cells{' and cells on real data' if real else ''}", unpack + slow, main, env, limit=2400)
 
 
 def house(main, env):
