@@ -6,7 +6,7 @@
 __all__ = ['CAM_COLOUR', 'SPREAD_COLOUR', 'PATHS', 'EXAMPLE', 'Service', 'is_loopback', 'clean_name', 'png', 'run_lengths',
            'form', 'answers', 'make_app', 'need_extra', 'serve']
 
-# %% ../nbs/42_serve.ipynb #9df06586
+# %% ../nbs/42_serve.ipynb #62a14a18
 import asyncio
 import os
 import re
@@ -14,6 +14,7 @@ import secrets
 from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from ipaddress import ip_address
 from pathlib import Path
@@ -25,11 +26,10 @@ import numpy as np
 from fastcore.basics import patch
 from PIL import Image
 
-# %% ../nbs/42_serve.ipynb #d23c285c
+# %% ../nbs/42_serve.ipynb #bfee4810
 try:
     import uvicorn
     from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
-    from fastapi.concurrency import run_in_threadpool
     from fastapi.responses import JSONResponse, PlainTextResponse
     from starlette.datastructures import UploadFile
     from starlette.formparsers import MultiPartException, MultiPartParser
@@ -68,7 +68,7 @@ class _BodyLimit:
         answer = {"detail": f"the upload must have at most {self.limit} bytes"}
         await JSONResponse(answer, 413, {"Connection": "close"})(scope, receive, send)
 
-# %% ../nbs/42_serve.ipynb #056be598
+# %% ../nbs/42_serve.ipynb #4aa88c67
 class Service:
     "One predictor behind a lock and a short queue."
 
@@ -82,6 +82,7 @@ class Service:
         self.predictor, self.token, self.queue, self.max_bytes = predictor, token, queue, max_bytes
         self.max_files, self.upload_seconds = max_files, upload_seconds
         self.lock, self.waiting, self.pace = asyncio.Lock(), 0, 1.
+        self.worker = ThreadPoolExecutor(1, "model")
         self.answers, self.seconds = Counter(), Counter()
 
 # %% ../nbs/42_serve.ipynb #2a7800b2
@@ -130,7 +131,7 @@ async def _uploads(self:Service,
     if not files: raise HTTPException(422, "the form holds no file; name the field `file`")
     return files
 
-# %% ../nbs/42_serve.ipynb #e378654b
+# %% ../nbs/42_serve.ipynb #a6f766c6
 def clean_name(name:str|None, # what the client calls its file
               )->str: # for showing only; never used as a path
     "Keep the printable end of an uploaded file's name."
@@ -141,10 +142,10 @@ async def _work(self:Service,
                f:Callable, # what to do, in another thread
                *args:Any, # its arguments
               )->Any: # its result
-    "Do one thing at a time."
+    "Do one thing at a time, always in the same thread: torch keeps buffers for each thread it meets."
     async with self.lock:
         start = perf_counter()
-        try: return await run_in_threadpool(f, *args)
+        try: return await asyncio.get_running_loop().run_in_executor(self.worker, f, *args)
         finally: self.pace = .8 * self.pace + .2 * (perf_counter() - start)
 
 # %% ../nbs/42_serve.ipynb #355fb0b0
