@@ -164,11 +164,12 @@ def train(recipe:str, # a shipped recipe (demo, quick, full, multimodal) or a YA
     checkpoint = run_training(plan, Store(store), run, root, stage, choose_runtime(device))
     return {"checkpoint": checkpoint, **read_json(checkpoint/"model.json")["metrics"]}
 
-# %% ../nbs/44_cli.ipynb #6354ff21
-def results_folder(checkpoint:Path, # …/checkpoints/RUN/STAGE
+# %% ../nbs/44_cli.ipynb #761aaf9b
+def results_folder(checkpoint:Path, # …/checkpoints/RUN/STAGE, or …/checkpoints/RUN for a single model such as reference
                    )->Path: # …/results/RUN; earlier stages have a folder of their own inside it
     "Say where the scores of a checkpoint belong."
     checkpoint = Path(checkpoint).absolute()
+    if checkpoint.parent.name == "checkpoints": return checkpoint.parents[1]/"results"/checkpoint.name
     run, root = checkpoint.parent, checkpoint.parents[2]
     return root/"results"/run.name if checkpoint.name == "joint" else root/"results"/run.name/checkpoint.name
 
