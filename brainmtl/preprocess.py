@@ -7,7 +7,8 @@ __all__ = ['axial_axes', 'to_axial', 'from_axial', 'exact_background', 'noisy_ba
            'find_picture_foreground', 'standardise', 'Geometry', 'geometry_from', 'plan_geometry', 'Prepared',
            'prepare_scan']
 
-# %% ../nbs/04_preprocess.ipynb #0d48f254
+# %% ../nbs/04_preprocess.ipynb #46066350
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import nibabel as nib
@@ -126,11 +127,11 @@ def tidy(mask:np.ndarray, # bool (S, rows, columns)
     mask = _fill(_grow(_grow(mask, radius), -radius))
     return _large(_grow(_grow(mask, -radius), radius)[:, margin:-margin, margin:-margin])
 
-# %% ../nbs/04_preprocess.ipynb #e42549ca
-def find_foreground(image:np.ndarray, # axial slices (C, S, rows, columns), any scale, NaN and infinity allowed
+# %% ../nbs/04_preprocess.ipynb #ceaae5d1
+def find_foreground(image:Sequence[np.ndarray], # axial slices (S, rows, columns) of each channel, any scale, NaN and infinity allowed
                    )->np.ndarray: # bool (S, rows, columns)
     "Find the brain, or the head where the skull was not removed: what any channel shows against its background."
-    mask, radius = np.zeros(image.shape[1:], bool), 0
+    mask, radius = np.zeros(image[0].shape, bool), 0
     for x in image:
         finite = np.isfinite(x)
         value = exact_background(x) if finite.any() else np.nan
@@ -243,7 +244,7 @@ def plan_geometry(shape:tuple[int, int, int], # of the scan (X, Y, Z)
     return Geometry(tuple(int(n) for n in shape), axes, (t, b, l, r), (top, top + h, left, left + w), size, spacing,
                     abs(float(np.linalg.det(affine[:3, :3]))) / 1000 if mm else None)
 
-# %% ../nbs/04_preprocess.ipynb #2458846a
+# %% ../nbs/04_preprocess.ipynb #d2bcb173
 @dataclass(frozen=True)
 class Prepared:
     "A scan as the network sees it: every axial slice, in order."
@@ -260,15 +261,15 @@ def prepare_scan(scan:Scan, # from `Case.read`, or made from an array
     if scan.image.ndim != 4 or 0 in scan.image.shape or not np.isfinite(scan.image).any():
         raise UserError("a scan needs an image (C, X, Y, Z) with finite values", got=scan.image.shape, cure="check the file in a viewer")
     axes, picture = axial_axes(scan.affine), scan.affine is None and scan.image.shape[3] == 1
-    image = np.stack([to_axial(c, axes) for c in scan.image])
-    found = find_picture_foreground(image[0, 0])[None] if picture else find_foreground(image)
+    image = [to_axial(c, axes) for c in scan.image]
+    found = find_picture_foreground(image[0][0])[None] if picture else find_foreground(image)
     geometry = plan_geometry(scan.image.shape[1:], scan.affine, size, _bounds(found[0]) if picture else None)
-    channels, inside = zip(*(_fit_channel(c, found, geometry) for c in image))
-    mask = None
+    out, mask = np.empty((len(found), len(image), size, size), np.float32), None
+    for k, channel in enumerate(image): out[:, k], inside = _fit_channel(channel, found, geometry)
     if scan.mask is not None: mask = (_fit(to_axial(scan.mask, axes) > 0, geometry) >= .5).astype(np.uint8)
-    part = inside[0].mean((1, 2), dtype=np.float32)
+    part = inside.mean((1, 2), dtype=np.float32)
     keep = (part >= .01) | (mask.any((1, 2)) if mask is not None else False)
-    return Prepared(np.stack(channels, 1), mask, keep, part, geometry)
+    return Prepared(out, mask, keep, part, geometry)
 
 # %% ../nbs/04_preprocess.ipynb #3d2d9498
 def _bounds(mask:np.ndarray)->tuple[int, int, int, int]:
