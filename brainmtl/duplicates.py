@@ -262,7 +262,7 @@ def _joined(index:pd.DataFrame)->list[dict]:
              for g, p in pictures.groupby("group") if len(p) > 1]
     return sorted(found, key=lambda g: (-len(g["cases"]), g["group"]))
 
-# %% ../nbs/05_duplicates.ipynb #6ee16ed9
+# %% ../nbs/05_duplicates.ipynb #ce28dc88
 def audit(store_folder:str|Path, # a finished store
           out_dir:str|Path|None=None, # where audit.json, audit.md and the pages go; None: `audit` in the store's own folder
          )->dict: # what audit.json holds: counts, groups, conflicts, parted, unreadable, pages
@@ -275,14 +275,13 @@ def audit(store_folder:str|Path, # a finished store
     report = dict(store=store.name, cases=int(index.case.nunique()), slices=len(index), counts=_counts(index), groups=groups,
                   conflicts=[g["group"] for g in groups if len(set(g["cls"])) > 1], parted=parted,
                   unreadable=[*map(str, info.get("problems", [])), *failed.values()])
-    with atomic_path(out) as tmp:
-        tmp.mkdir()
-        report["pages"] = [_page(store, groups[n:n + 12], tmp / f"groups-{n//12 + 1:02}.png") for n in range(0, len(groups), 12)]
-        write_json(tmp / "audit.json", report)
-        (tmp / "audit.md").write_text(_text(report), encoding="utf-8")
+    for old in out.glob("groups-*.png"): old.unlink()
+    report["pages"] = [_page(store, groups[n:n + 12], out / f"groups-{n//12 + 1:02}.png") for n in range(0, len(groups), 12)]
+    write_json(out / "audit.json", report)
+    with atomic_path(out / "audit.md") as tmp: tmp.write_text(_text(report), encoding="utf-8")
     return report
 
-# %% ../nbs/05_duplicates.ipynb #c9a364c1
+# %% ../nbs/05_duplicates.ipynb #1762d200
 THUMB = 96 # pixels of a picture on a page
 PRIVATE = "The pages beside this file show pictures of patients. Do not publish them."
 
@@ -295,7 +294,7 @@ def _page(store:Path, groups:list[dict], path:Path)->str:
         title = f"{group['group']} · {len(group['cases'])} pictures · {'/'.join(group['split'])} · cls {group['cls']}"
         draw.text((2, y + 1), title.encode("latin-1", "replace").decode("latin-1"), fill="red" if conflict else "white")
         for n, case in enumerate(group["cases"][:9]): page.paste(_thumbnail(store / "cases" / case), (n * THUMB, y + 14))
-    page.save(path)
+    with atomic_path(path) as tmp: page.save(tmp, format="PNG")
     return path.name
 
 def _thumbnail(case:Path)->Image.Image:
