@@ -321,7 +321,7 @@ The diagram and the ECE above are of the tested slices."""
     figure = picture(calibration_figure(slices), found, "calibration", "Said probability against share of tumours, per source")
     return f"{figure}\n\nDots on the diagonal are right. {words}"
 
-# %% ../nbs/36_report.ipynb #c2c565c7
+# %% ../nbs/36_report.ipynb #f18bd1d7
 TRIVIAL_SCORES = {"AUC, mean over sources": "classification.macro.auc", "balanced accuracy, mean": "classification.macro.balanced_accuracy",
     "AUC, pooled": "classification.pooled.auc", "accuracy, pooled": "classification.pooled.accuracy",
     "Dice per volume, mean": "segmentation.macro.volume_dice"}
@@ -333,7 +333,9 @@ def _baselines(found:dict)->str:
     every = ({"**the network**": dict(about="this run", evaluation=e)} if e else {}) | b["baselines"]
     rows = [{"answer": name, "sees": v["about"], **{k: score_text(dig(v["evaluation"], p)) for k, p in TRIVIAL_SCORES.items()}}
             for name, v in every.items()]
-    told = "\n".join(f"- {'**Yes:** ' if f['predicts'] else ''}{f['sentence']}." for f in b["findings"])
+    told = "\n".join(f"- {'**Yes:** ' if f['predicts'] else ''}{f['sentence']}." for f in b["findings"] if f["predicts"] is not None)
+    unknown = sum(f["predicts"] is None for f in b["findings"])
+    if unknown: told += f"\n- Cannot be judged, for want of a class or of patients: {unknown} more."
     return f"""{markdown_table(rows)}
 
 Pooled figures reward whoever tells the sources apart; the means over sources do not.
