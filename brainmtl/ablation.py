@@ -299,7 +299,7 @@ def gather_cells(recipe:Recipe, # the recipe that is varied
                 bootstrap=dict(replicates=n, seed=0, level=.95, cluster="group"), variants=about, cells=list(found.values()),
                 scores=scores, comparisons=pairs)
 
-# %% ../nbs/35_ablation.ipynb #67610b71
+# %% ../nbs/35_ablation.ipynb #c8f17c6a
 def run_ablation(recipe:Recipe, # the recipe to vary
                  store:str|Path, # prepared slices
                  variants:Iterable[str]|Mapping[str, Iterable[str]|None]=("joint", "seg_only", "cls_only"), # as `plan_cells` takes them
@@ -320,8 +320,7 @@ def run_ablation(recipe:Recipe, # the recipe to vary
     def go(calls): return run_jobs(calls, backend, jobs, address)
     failed = _train_all(todo := _open_cells(cells, folder, about), store, work.absolute(), device, show, go)
     _score_all(todo, failed, store, work.absolute(), folder.absolute(), about, device, go)
-    result = gather_cells(recipe, cells, folder)
-    write_json(folder/"ablation.json", result)
+    write_json(folder/"ablation.json", result := gather_cells(recipe, cells, folder))
     return result
 
 # %% ../nbs/35_ablation.ipynb #f5303219
