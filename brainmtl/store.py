@@ -82,7 +82,7 @@ def _file_facts(case:Case, geometry:Geometry, kept:np.ndarray, n:int)->dict:
     return dict(file_width=columns, file_height=rows, file_bytes=[p.stat().st_size for p in of], file_suffix=suffix,
                 spacing_mm="/".join(f"{s:.6g}" for s in geometry.spacing) if geometry.spacing else "")
 
-# %% ../nbs/06_store.ipynb #82b1556f
+# %% ../nbs/06_store.ipynb #bf6290b9
 def _save_array(path:Path, array:np.ndarray):
     "Like `np.save`, but a full disk is told from other trouble (`ndarray.tofile` drops the error number)."
     with open(path, "wb") as f:
@@ -101,7 +101,7 @@ def write_case(case:Case, # files and labels
         prepared = prepare_scan(scan, size)
         facts = slice_facts(case, scan, prepared)
     except UserError as e: return str(e)
-    arrays = {"image.npy": prepared.image[prepared.keep].astype(np.float16)}
+    arrays = {"image.npy": prepared.image.astype(np.float16)[prepared.keep]}
     if prepared.mask is not None: arrays["mask.npy"] = prepared.mask[prepared.keep]
     with atomic_path(folder) as tmp:
         tmp.mkdir()
