@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['resize_batch', 'train_step', 'rate_factor', 'validate', 'summarise', 'save_state', 'load_state', 'Fit']
 
-# %% ../nbs/22_train.ipynb #9a0c889b
+# %% ../nbs/22_train.ipynb #586e4948
 import json
 import math
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from .augment import apply_augmentation, draw_augmentation, take
 from .dataset import BatchPlan, MultiSourceDataset, make_loader, select_rows
 from .files import UserError, atomic_path
 from .losses import MultiTaskLoss
-from .model import MultiTaskModel, load_checkpoint, load_weights, save_checkpoint
+from .model import MultiTaskModel, load_weights, save_checkpoint
 from .recipe import STAGES, Recipe, StageConfig
 from .runtime import Runtime, choose_runtime, make_accelerator, seed_everything, step_seed
 from .store import Store
@@ -102,7 +102,7 @@ def summarise(table:pd.DataFrame, # from `validate`
     if stage.lambda_cls and both: found["auc"] = float(np.mean([roc_auc_score(g.cls, g.p) for g in both]))
     return {**found, "score": float(np.mean(list(found.values()))) if found else 0.0}
 
-# %% ../nbs/22_train.ipynb #560bcb19
+# %% ../nbs/22_train.ipynb #a9d13520
 def save_state(path:str|Path, # file to write
                model:MultiTaskModel, # weights
                optimiser:torch.optim.Optimizer, # moments and step counts
@@ -115,6 +115,7 @@ def save_state(path:str|Path, # file to write
     with atomic_path(path) as tmp:
         save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, tmp, {"progress": json.dumps(progress)})
 
+# %% ../nbs/22_train.ipynb #4d71990e
 def load_state(path:str|Path, # file written by `save_state`
                model:MultiTaskModel, # receives the weights
                optimiser:torch.optim.Optimizer, # receives the moments
@@ -203,7 +204,7 @@ def step(self:Fit,
     counts = torch.tensor([self.has_mask[plan.rows_at(now)].sum(), plan.batch], device=self.runtime.device)
     return train_step(model, batch, self.loss_fn, self.optimiser, self.accelerator, self.runtime, counts)
 
-# %% ../nbs/22_train.ipynb #8550a19c
+# %% ../nbs/22_train.ipynb #37a8c811
 @patch
 def check(self:Fit,
           losses:dict[str, float], # mean training losses since the last check
@@ -222,6 +223,7 @@ def check(self:Fit,
         save_state(self.state_path, self.model, self.optimiser, p)
     return p["history"][-1]
 
+# %% ../nbs/22_train.ipynb #fb34ce4d
 @patch
 def describe(self:Fit,
              scores:dict, # validation scores of these weights
@@ -235,7 +237,7 @@ def describe(self:Fit,
             "recipe": self.recipe.to_dict(), "recipe_fingerprint": self.recipe.fingerprint, "runtime": self.runtime.describe(),
             "metrics": {f"val_{k}": v for k, v in scores.items()}}
 
-# %% ../nbs/22_train.ipynb #0538856f
+# %% ../nbs/22_train.ipynb #c1233f54
 @patch
 def run(self:Fit)->MultiTaskModel: # the network with the stage's best weights
     "Train to the end of the stage, from wherever an earlier run stopped; Ctrl-C loses at most `validate_every` steps."
@@ -258,6 +260,7 @@ def run(self:Fit)->MultiTaskModel: # the network with the stage's best weights
     self.accelerator.wait_for_everyone()
     return load_weights(self.model, self.folder).eval()
 
+# %% ../nbs/22_train.ipynb #e77ce396
 @patch
 def resume(self:Fit)->None: # nothing
     "Pick up the state of an interrupted run; raises `UserError` when the folder belongs to another recipe or store."
