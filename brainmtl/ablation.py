@@ -242,7 +242,7 @@ def run_jobs(calls:Iterable, # of `joblib.delayed`
         raise UserError(f"no joblib backend `{backend}` here", got=_sentence(error), cure=cure) from None
     with config: return joblib.Parallel()(calls)
 
-# %% ../nbs/35_ablation.ipynb #fc8e76f8
+# %% ../nbs/35_ablation.ipynb #1acfcc75
 def _open_cells(cells:list[Cell], folder:Path, about:dict)->list[Cell]:
     "Cells that are not finished, or were finished with another recipe, store or split."
     def done(c):
@@ -262,6 +262,7 @@ def _train_all(cells:list[Cell], store:Path, work:Path, device:str|None, show:bo
         failed |= {n: sentence for n, sentence in zip(todo, outcome) if sentence}
     return failed
 
+# %% ../nbs/35_ablation.ipynb #4c62ddee
 def _score_all(cells:list[Cell], failed:dict, store:Path, work:Path, folder:Path, about:dict, device:str|None, run:Callable)->None:
     "Score what was trained, and write down what was not."
     calls = []
@@ -357,7 +358,7 @@ def log_table(result:dict, # content of ablation.json
         lines.append([name, v["why"], str(runs), *(found.get(s, "–") for s in scores), verdict_text])
     return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], ["---"]*len(lines[0]), *lines[1:]])
 
-# %% ../nbs/35_ablation.ipynb #577aa4cc
+# %% ../nbs/35_ablation.ipynb #d7cd9ab2
 def compare_stages(checkpoint:str|Path, # folder of the last stage; those before lie beside it
                    store:Store|str|Path, # prepared slices
                    out:str|Path, # folder for stages.json; each earlier stage gets a folder in it
@@ -366,9 +367,9 @@ def compare_stages(checkpoint:str|Path, # folder of the last stage; those before
                   )->dict: # content of stages.json: "scores" and "comparisons" as in ablation.json, by stage
     "Score every trained stage and compare the earlier ones with the last; raises `UserError` when fewer than two are there."
     checkpoint, out, store = Path(checkpoint), Path(out), store if isinstance(store, Store) else Store(store)
-    there = [s for s in STAGES if (checkpoint.parent/s/"model.safetensors").is_file()]
+    there = [s for s in STAGES[:(*STAGES, checkpoint.name).index(checkpoint.name) + 1] if (checkpoint.parent/s/"model.safetensors").is_file()]
     if len(there) < 2:
-        raise UserError(f"{checkpoint.parent} must hold two trained stages", got=", ".join(there) or "none", cure="train the run first")
+        raise UserError(f"a comparison up to {checkpoint} needs two trained stages", got=", ".join(there) or "none", cure="train the run first")
     folders, draws = {s: out if s == there[-1] else out/s for s in there}, {}
     for stage, folder in folders.items():
         e = _scored(checkpoint.parent/stage, store, split, folder, runtime or choose_runtime())

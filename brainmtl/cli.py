@@ -193,7 +193,7 @@ def evaluate(checkpoint:Path, # folder of a trained stage
     headline = {k: v for k, v in headline_table(result).T.to_dict("index").items() if set(v.values()) != {"undefined"}}
     return {"scores": out/"evaluation.json", "split": split, "calibration": note, **more, "headline": headline}
 
-# %% ../nbs/44_cli.ipynb #a8b46a88
+# %% ../nbs/44_cli.ipynb #24572726
 def _calibrate(checkpoint:Path, store:Any, out:Path, runtime:Any)->str:
     "Calibrate on the validation split of the store it was trained on, once; say what was done."
     from brainmtl.calibrate import calibrate_checkpoint
@@ -208,12 +208,14 @@ def _calibrate(checkpoint:Path, store:Any, out:Path, runtime:Any)->str:
 
 def _explain(checkpoint:Path, store:Any, out:Path, split:str, runtime:Any)->dict[str, str]:
     "Baselines, probes, uncertainty and Grad-CAM of the same slices; what the model or the split cannot serve is said, not hidden."
+    from brainmtl.ablation import compare_stages
     from brainmtl.baselines import run_baselines, run_probes
     from brainmtl.gradcam import run_gradcam
     from brainmtl.uncertainty import run_uncertainty
     makers = {"baselines": partial(run_baselines, store, out, split),
               **{name: partial(make, checkpoint, store, out, split, runtime=runtime)
-                 for name, make in (("probes", run_probes), ("uncertainty", run_uncertainty), ("gradcam", run_gradcam))}}
+                 for name, make in (("probes", run_probes), ("uncertainty", run_uncertainty), ("gradcam", run_gradcam),
+                                    ("stages", compare_stages))}}
     notes = {}
     for name, make in makers.items():
         typer.echo(f"  {name} …", err=True)
