@@ -193,7 +193,7 @@ def evaluate(checkpoint:Path, # folder of a trained stage
     headline = {k: v for k, v in headline_table(result).T.to_dict("index").items() if set(v.values()) != {"undefined"}}
     return {"scores": out/"evaluation.json", "split": split, "calibration": note, **more, "headline": headline}
 
-# %% ../nbs/44_cli.ipynb #24572726
+# %% ../nbs/44_cli.ipynb #2d712bc5
 def _calibrate(checkpoint:Path, store:Any, out:Path, runtime:Any)->str:
     "Calibrate on the validation split of the store it was trained on, once; say what was done."
     from brainmtl.calibrate import calibrate_checkpoint
@@ -205,7 +205,7 @@ def _calibrate(checkpoint:Path, store:Any, out:Path, runtime:Any)->str:
     except UserError as e: return f"none: {e}"
     return "temperature and thresholds fixed on the validation split"
 
-
+# %% ../nbs/44_cli.ipynb #8ccc00c5
 def _explain(checkpoint:Path, store:Any, out:Path, split:str, runtime:Any)->dict[str, str]:
     "Baselines, probes, uncertainty and Grad-CAM of the same slices; what the model or the split cannot serve is said, not hidden."
     from brainmtl.ablation import compare_stages
