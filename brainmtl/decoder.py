@@ -32,7 +32,7 @@ class UpBlock(nn.Module):
         "Go one level up."
         return self.dropout(self.block(torch.cat([self.up(x), skip], dim=1)))
 
-# %% ../nbs/11_decoder.ipynb #3a17ce63
+# %% ../nbs/11_decoder.ipynb #8a973a9a
 class UNetDecoder(nn.Module):
     "A U-Net's expanding path; dropout on all but the two finest levels lets MC-dropout reach the mask."
 
@@ -40,12 +40,13 @@ class UNetDecoder(nn.Module):
                  channels:list[int], # the encoder's `channels`
                  norm:str="batch", # see `make_norm`
                  dropout:float=0.1, # chance to drop a channel on the coarser levels
-                 out_channels:int=1): # mask channels
+                 out_channels:int=1, # mask channels
+                 stem:int=1): # the encoder's `stem`; its blocks of pixels are laid out again
         super().__init__()
         pairs = list(zip(channels[:0:-1], channels[-2::-1]))
         coarse = max(1, len(pairs) - 2)
         self.blocks = nn.ModuleList([UpBlock(i, o, norm, dropout if level < coarse else 0.0) for level, (i, o) in enumerate(pairs)])
-        self.final = nn.Conv2d(channels[0], out_channels, 1)
+        self.final, self.unfold = nn.Conv2d(channels[0], out_channels * stem**2, 1), nn.PixelShuffle(stem)
 
     def forward(self,
                 features:list[Tensor], # [x0, …, bottleneck] from the encoder
@@ -53,4 +54,4 @@ class UNetDecoder(nn.Module):
         "Draw the mask."
         x = features[-1]
         for block, skip in zip(self.blocks, features[-2::-1]): x = block(x, skip)
-        return self.final(x)
+        return self.unfold(self.final(x))

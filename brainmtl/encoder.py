@@ -32,32 +32,33 @@ class ConvBlock(nn.Sequential):
             layers += [nn.Conv2d(channels, out_channels, 3, padding=1, bias=False), make_norm(norm, out_channels), nn.ReLU(inplace=True)]
         super().__init__(*layers)
 
-# %% ../nbs/10_encoder.ipynb #132b55df
+# %% ../nbs/10_encoder.ipynb #97b93dc7
 class UNetEncoder(nn.Module):
-    "A U-Net's contracting path: `depth` poolings, channels doubled at each (Ronneberger et al. 2015)."
+    "A U-Net's contracting path: `depth` poolings, channels doubled at each (Ronneberger et al. 2015), after an optional space-to-depth stem (Shi et al. 2016)."
 
     def __init__(self,
                  in_channels:int=1, # modalities
-                 base:int=32, # channels at full resolution
+                 base:int=32, # channels at the finest level
                  depth:int=3, # number of poolings
-                 norm:str="batch"): # see `make_norm`
+                 norm:str="batch", # see `make_norm`
+                 stem:int=1): # blocks of stem × stem pixels become channels of one pixel before the first convolution
         super().__init__()
-        self.channels = [base * 2**level for level in range(depth + 1)]
-        widths = [in_channels, *self.channels]
+        self.unit, self.channels = stem * 2**depth, [base * 2**level for level in range(depth + 1)]
+        self.stem, widths = nn.PixelUnshuffle(stem), [in_channels * stem**2, *self.channels]
         self.blocks = nn.ModuleList([ConvBlock(i, o, norm) for i, o in zip(widths, widths[1:])])
         self.pool = nn.MaxPool2d(2)
 
     def forward(self,
-                x:Tensor, # slices (B, C, H, W); H and W divide by 2**depth
-               )->list[Tensor]: # [x0, x1, …, bottleneck], each half the size of the one before
+                x:Tensor, # slices (B, C, H, W); H and W divide by stem·2**depth
+               )->list[Tensor]: # [x0, x1, …, bottleneck]: x0 is (B, base, H/stem, W/stem), each of the others half the size of the one before
         "Return the features of every level; raises `UserError` when the size does not divide."
         self._check(x)
-        features = [self.blocks[0](x)]
+        features = [self.blocks[0](self.stem(x))]
         for block in self.blocks[1:]: features.append(block(self.pool(features[-1])))
         return features
 
     def _check(self, x:Tensor):
-        unit, (H, W) = 2**(len(self.channels) - 1), x.shape[-2:]
+        unit, (H, W) = self.unit, x.shape[-2:]
         if H % unit or W % unit:
             cure = f"pad to ({-(-H // unit) * unit}, {-(-W // unit) * unit})"
             raise UserError(f"height and width must divide by {unit}", got=(H, W), cure=cure)

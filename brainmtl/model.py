@@ -22,7 +22,7 @@ from .head import ClassificationHead
 from .recipe import ModelConfig, Recipe
 from .runtime import Runtime, choose_runtime
 
-# %% ../nbs/13_model.ipynb #b4c84c7e
+# %% ../nbs/13_model.ipynb #c3395cb3
 PARTS = ("encoder", "decoder", "head")
 
 class MultiTaskModel(nn.Module):
@@ -34,8 +34,8 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         self.in_channels, self.config = in_channels, config
         self.frozen:set[str] = set()
-        self.encoder = UNetEncoder(in_channels, config.base, config.depth, config.norm)
-        self.decoder = UNetDecoder(self.encoder.channels, config.norm, config.dropout / 2)
+        self.encoder = UNetEncoder(in_channels, config.base, config.depth, config.norm, config.stem)
+        self.decoder = UNetDecoder(self.encoder.channels, config.norm, config.dropout / 2, stem=config.stem)
         self.head = ClassificationHead(self.encoder.channels[-1], config.hidden, config.dropout, config.pool)
 
     def forward(self,

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .files import UserError, atomic_path, fingerprint
 
-# %% ../nbs/00_recipe.ipynb #cb5a86f6
+# %% ../nbs/00_recipe.ipynb #6f2b6c10
 class Part(BaseModel):
     "A frozen group of settings that refuses unknown keys."
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
@@ -33,6 +33,7 @@ class ModelConfig(Part):
     "The shape of the network."
     base: int = Field(32, ge=1)                           # channels at full resolution; doubled at each level
     depth: int = Field(3, ge=1, le=6)                     # number of poolings
+    stem: int = Field(1, ge=1, le=4)                      # blocks of stem × stem pixels become channels before the first convolution; 2 costs a quarter
     norm: Literal["batch", "instance", "group"] = "batch" # normalisation after each convolution
     dropout: float = Field(0.2, ge=0, lt=1)               # in the head, and half of it on the decoder's lower levels
     hidden: int = Field(256, ge=1)                        # width of the head's hidden layer
@@ -77,7 +78,7 @@ class EvaluateConfig(Part):
     min_component_px: int = Field(0, ge=0)                # drop predicted islands smaller than this
     bootstrap: int = Field(2000, ge=100)                  # resamples of patients for an interval
 
-# %% ../nbs/00_recipe.ipynb #7b974fc2
+# %% ../nbs/00_recipe.ipynb #28165396
 class Recipe(Part):
     "A whole run; raises `UserError` for a key or a value that does not fit."
     name: str                                             # short name of the run's kind
@@ -92,9 +93,9 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _fits(self)->"Recipe":
-        unit = 2**self.model.depth
+        unit = self.model.stem * 2**self.model.depth
         for size in (self.data.size, *(s.train_size for s in (self.seg_warmup, self.cls_head, self.joint) if s.train_size)):
-            if size % unit: raise ValueError(f"size {size} must divide by {unit} at depth {self.model.depth}; use {-(-size // unit) * unit}")
+            if size % unit: raise ValueError(f"size {size} must divide by {unit} at depth {self.model.depth} and stem {self.model.stem}; use {-(-size // unit) * unit}")
         return self
 
     @property
