@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'FORMAT_VERSION', 'INTENDED_USE', 'MultiTaskModel', 'part_costs', 'save_checkpoint', 'load_checkpoint',
-           'load_weights']
+           'load_weights', 'fold_norms']
 
-# %% ../nbs/13_model.ipynb #764b2676
+# %% ../nbs/13_model.ipynb #cbc38413
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import torch
 from fastcore.basics import patch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .decoder import UNetDecoder
-from .encoder import UNetEncoder
+from .encoder import ConvBlock, UNetEncoder
 from .files import UserError, atomic_path, file_hash, read_json, write_json
 from .head import ClassificationHead
 from .recipe import ModelConfig, Recipe
@@ -185,3 +187,13 @@ def _build(folder:Path, meta:dict)->MultiTaskModel:
         return MultiTaskModel(spec.pop("in_channels"), ModelConfig(**spec))
     except (KeyError, TypeError, ValueError) as e:
         raise UserError(f"{folder}/model.json describes no known architecture", got=f"{type(e).__name__} {str(e).splitlines()[0]}") from None
+
+# %% ../nbs/13_model.ipynb #e51b165f
+def fold_norms(model:MultiTaskModel, # a trained network
+              )->MultiTaskModel: # a copy in evaluation mode, for prediction only
+    "Work every batch norm into the convolution before it (`fuse_conv_bn_eval`); other norms depend on the slice and stay."
+    model = deepcopy(model).eval()
+    for block in [m for m in model.modules() if isinstance(m, ConvBlock)]:
+        for i, layer in enumerate(list(block)):
+            if isinstance(layer, nn.BatchNorm2d): block[i - 1], block[i] = fuse_conv_bn_eval(block[i - 1], layer), nn.Identity()
+    return model
