@@ -7,9 +7,10 @@ __all__ = ['ABLATIONS', 'VERSION', 'variant_recipe', 'task_steps', 'Piece', 'pie
            'seed_interval', 'read_slices', 'score_draws', 'summarise_cells', 'Cell', 'plan_cells', 'run_jobs',
            'gather_cells', 'run_ablation', 'forest_figure', 'log_table', 'compare_stages', 'stage_figure']
 
-# %% ../nbs/35_ablation.ipynb #ef1d37b6
+# %% ../nbs/35_ablation.ipynb #10a8c305
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,16 +139,17 @@ def score_cell(piece:Piece, # the last stage of the run
     write_json(Path(out)/"cell.json", cell)
     return cell
 
-# %% ../nbs/35_ablation.ipynb #2034323a
+# %% ../nbs/35_ablation.ipynb #5743e882
 def seed_interval(draws:np.ndarray, # (seeds, 1+b): for each seed the score itself, then its replicates
                   n:int, # number of things averaged
                   clusters:int, # number of patients or groups
                   level:float=.95, # coverage aimed at
+                  share:bool=True, # is it a share of 1? see `interval`
                  )->dict: # INTERVAL of the mean over seeds, plus "seeds" and "by_seed"
     "Interval for other patients and other seeds (Satterthwaite 1946)."
     draws = np.atleast_2d(draws)
     k, by_seed = len(draws), [float(x) if np.isfinite(x) else None for x in draws[:, 0]]
-    out = {**interval(draws.mean(0), n, clusters, level), "seeds": k, "by_seed": by_seed}
+    out = {**interval(draws.mean(0), n, clusters, level, share), "seeds": k, "by_seed": by_seed}
     if out["low"] is None or k < 2: return out
     patients, seeds = np.nanvar(draws.mean(0)[1:], ddof=1)*clusters/(clusters - 1), draws[:, 0].var(ddof=1)/k
     if patients + seeds == 0: return out
@@ -185,12 +187,12 @@ def _bounded(x:dict)->dict:
     "A score's interval inside 0…1, where all compared scores live."
     return x if x["low"] is None else {**x, "low": max(0., x["low"]), "high": min(1., x["high"])}
 
-# %% ../nbs/35_ablation.ipynb #dee053c2
+# %% ../nbs/35_ablation.ipynb #3fd5299c
 def summarise_cells(draws:dict, # variant → seed → result of `score_draws`
                     reference:str="joint", # the variant that all others are compared with
                    )->tuple[dict, list]: # variant → score → source → INTERVAL over seeds; paired comparisons reference − variant
     "Average over seeds and compare every variant with the reference on the seeds that both have."
-    def over(parts): return seed_interval(np.stack([d for d, _, _ in parts]), *parts[0][1:])
+    def over(parts, share=True): return seed_interval(np.stack([d for d, _, _ in parts]), *parts[0][1:], share=share)
     scores:dict = {v: {} for v in draws}
     for v, by in draws.items():
         for what, s in dict.fromkeys(k for d in by.values() for k in d):
@@ -200,13 +202,12 @@ def summarise_cells(draws:dict, # variant → seed → result of `score_draws`
         both = [(draws[reference][k], draws[v][k]) for k in draws.get(reference, {}) if k in draws[v]] if v != reference else []
         for what, s in dict.fromkeys(k for a, b in both for k in a if k in b):
             parts = [(a[what, s][0] - b[what, s][0], *a[what, s][1:]) for a, b in both if (what, s) in a and (what, s) in b]
-            d, alike = over(parts), all(np.ptp(x[np.isfinite(x)]) == 0 for x, _, _ in parts)
-            if alike and d["low"] is not None: d |= dict(low=d["value"], high=d["value"])      # the bound for shares has no place here
+            d = over(parts, share=False)
             pairs.append(dict(a=reference, b=v, what=what, source=s, difference=d,
                               sentence=f"{verdict(reference, v, d, f'{what}, {s}', COMPARED[what])}, seeds: {len(parts)}"))
     return scores, pairs
 
-# %% ../nbs/35_ablation.ipynb #01e9a32a
+# %% ../nbs/35_ablation.ipynb #7f54810a
 @dataclass(frozen=True)
 class Cell:
     "One variant with one seed."
@@ -220,12 +221,20 @@ class Cell:
         return f"{self.variant}-{self.seed}"
 
 def plan_cells(recipe:Recipe, # the recipe to vary
-               variants:Iterable[str]|Mapping[str, Iterable[str]|None], # names of `ABLATIONS`; or name → own changes (None: as there)
+               variants:Iterable[str]|Mapping[str, Iterable[str]|None], # names of `ABLATIONS`; or name → own changes (None: as there);
+                                                                        # `NAME:2` takes the first two seeds only
                seeds:Iterable[int], # of the training
-              )->list[Cell]: # every variant with every seed
+              )->list[Cell]: # every variant with each of its seeds
     "Lay out the experiment; raises `UserError` before anything is trained when a variant does not fit."
-    changes = variants if isinstance(variants, Mapping) else dict.fromkeys(variants)
-    return [Cell(v, k, variant_recipe(recipe, v, k, c)) for v, c in changes.items() for k in seeds]
+    changes, known, cells = variants if isinstance(variants, Mapping) else dict.fromkeys(variants), list(seeds), []
+    for said, own in changes.items():
+        name, _, number = said.partition(":")
+        if number and not (number.isdecimal() and 0 < int(number) <= len(known)):
+            raise UserError(f"`{name}:N` takes the first N of {len(known)} seeds", got=said, cure="ask for more seeds, or for fewer here")
+        cells += [Cell(name, k, variant_recipe(recipe, name, k, own)) for k in known[:int(number or len(known))]]
+    twice = [name for name, k in Counter(c.name for c in cells).items() if k > 1]
+    if twice: raise UserError("a variant is named twice", got=twice[0], cure="name each once")
+    return cells
 
 # %% ../nbs/35_ablation.ipynb #f8ef812f
 def run_jobs(calls:Iterable, # of `joblib.delayed`

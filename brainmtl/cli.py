@@ -224,24 +224,25 @@ def _explain(checkpoint:Path, store:Any, out:Path, split:str, runtime:Any)->dict
         else: notes[name] = str(out/f"{name}.json")
     return notes
 
-# %% ../nbs/60_cli.ipynb #309a0316
-@command("brainmtl ablate quick --store stores/mine --seeds 3 --variants joint,seg_only,cls_only")
+# %% ../nbs/60_cli.ipynb #f690ea4b
+@command("brainmtl ablate quick --store stores/mine --seeds 3 --variants joint,seg_only,cls_only,no_warmup:1")
 def ablate(recipe:str, # a shipped recipe or a YAML file, to be varied
            store:Path=Path("store"), # folder of the prepared store
            seeds:int=3, # trainings of each variant
-           variants:str="joint,seg_only,cls_only", # names separated by commas
+           variants:str="joint,seg_only,cls_only", # names separated by commas; NAME:2 takes two of the seeds only
            run:str="ablation", # name: results/RUN and checkpoints/RUN
            set_:tuple[str, ...]=(), # change of the recipe, KEY=VALUE; may be repeated
            root:Path=Path("."), # folder of checkpoints/ and results/
            backend:str="sequential", # joblib backend: sequential, loky, dask or ray
            jobs:int=1, # trainings at the same time
+           address:str|None=None, # of the cluster's scheduler, for dask and ray
            device:str|None=None, # cpu, cuda, cuda:1 or mps; the best there is when left out
            )->dict: # the sentences of the comparisons
     "Train variants and single-task controls over several seeds and compare them, patient by patient. What is finished is kept."
     from brainmtl.ablation import run_ablation
     from brainmtl.recipe import load_recipe
     plan = load_recipe(recipe, set_)
-    made = run_ablation(plan, store, variants.split(","), range(seeds), run, root, backend, jobs, device=device)
+    made = run_ablation(plan, store, variants.split(","), range(seeds), run, root, backend, jobs, address, device=device)
     return {"results": root/"results"/run/"ablation.json", "comparisons": [c["sentence"] for c in made["comparisons"]]}
 
 # %% ../nbs/60_cli.ipynb #402e5792

@@ -149,21 +149,21 @@ def case_table(table:pd.DataFrame, # slices, as `predict_rows` gives them
     counts = cases.tp.to_numpy(), cases.fp.to_numpy(), cases.fn.to_numpy()
     return cases.assign(dice=dice(*counts), dice_empty_is_1=dice(*counts, empty=1), iou=iou(*counts))
 
-# %% ../nbs/30_evaluate.ipynb #261fa99a
+# %% ../nbs/30_evaluate.ipynb #f547bfbe
 PENALTY_MM = 373.13            # BraTS's distance for a missed tumour: the diagonal of 240 × 240 × 155 mm
 
-def _mean(values, clusters, n:int, seed)->dict:
+def _mean(values, clusters, n:int, seed, share:bool=True)->dict:
     "Mean of the defined values with its interval; its n counts what is defined."
     values, clusters = np.asarray(values, float), np.asarray(clusters, dtype=str)
     ok = np.isfinite(values)
     if not ok.any(): return dict(value=None, low=None, high=None, n=0, clusters=0)
-    return bootstrap_ci(values[ok], clusters[ok], n=n, seed=seed)
+    return bootstrap_ci(values[ok], clusters[ok], n=n, seed=seed, share=share)
 
 def _distance(values, clusters, penalty:float, n:int, seed)->dict:
     "Mean of the finite distances, the number of missed tumours, and the mean that counts a miss as `penalty`."
     values = np.asarray(values, float)
-    return {**_mean(values, clusters, n, seed), "missed": int(np.isinf(values).sum()), "penalty": penalty,
-            "penalised": _mean(np.where(np.isinf(values), penalty, values), clusters, n, seed)}
+    return {**_mean(values, clusters, n, seed, False), "missed": int(np.isinf(values).sum()), "penalty": penalty,
+            "penalised": _mean(np.where(np.isinf(values), penalty, values), clusters, n, seed, False)}
 
 def _case_scores(cases:pd.DataFrame, n:int, seed)->dict|None:
     "Scores of the volumes (or pictures) of one source."
@@ -177,7 +177,7 @@ def _case_scores(cases:pd.DataFrame, n:int, seed)->dict|None:
     return {**out, "spacing_known": int(full.surface_dice.notna().sum()), "surface_dice_2mm": mean(full, "surface_dice"),
             "hd95_mm": _distance(full.hd95_mm, full.group, PENALTY_MM, n, seed)}
 
-# %% ../nbs/30_evaluate.ipynb #33e1c250
+# %% ../nbs/30_evaluate.ipynb #80d8a0b1
 def segmentation_scores(table:pd.DataFrame, # slices of one source, as `predict_rows` gives them
                         n:int=2000, # bootstrap replicates
                         seed:int|tuple=0, # seed of the bootstrap
@@ -189,13 +189,13 @@ def segmentation_scores(table:pd.DataFrame, # slices of one source, as `predict_
     cases, masked = case_table(table), table[table.has_mask.astype(bool) & table.tp.notna()]
     sick, healthy = masked[masked.tumour_px > 0], table[table.cls == 0]
     counts = lambda part: tuple(part[c].to_numpy(float) for c in ("tp", "fp", "fn"))
-    mean = lambda values, part: _mean(values, part.group, n, seed)
+    mean = lambda values, part, share=True: _mean(values, part.group, n, seed, share)
     return dict(n_slices=len(table), n_masked=len(masked), n_tumour=len(sick), n_healthy=len(healthy),
         volume=_case_scores(cases[cases.kind == "volume"], n, seed), picture=_case_scores(cases[cases.kind == "picture"], n, seed),
         tumour_slice=dict(dice=mean(dice(*counts(sick)), sick), iou=mean(iou(*counts(sick)), sick),
             hd95_px=_distance(sick.hd95_px, sick.group, size*2**.5, n, seed), missed=int((sick.pred_px == 0).sum())) if len(sick) else None,
         masked_slice=dict(dice_empty_is_1=mean(dice(*counts(masked), empty=1), masked)) if len(masked) else None,
-        healthy_slice=dict(false_px=mean(healthy.pred_px, healthy), any_false=mean(healthy.pred_px > 0, healthy)) if len(healthy) else None)
+        healthy_slice=dict(false_px=mean(healthy.pred_px, healthy, False), any_false=mean(healthy.pred_px > 0, healthy)) if len(healthy) else None)
 
 # %% ../nbs/30_evaluate.ipynb #2b17bbd8
 def _sigmoid(z): return 1/(1 + np.exp(-np.asarray(z, float)))
@@ -219,7 +219,7 @@ def classification_scores(table:pd.DataFrame, # slices, as `predict_rows` gives 
         scores["sensitive_point"] = {k: point[k] for k in ("threshold", "sensitivity", "specificity", "confusion", "ppv", "npv")}
     return scores, draws
 
-# %% ../nbs/30_evaluate.ipynb #99f1e1ee
+# %% ../nbs/30_evaluate.ipynb #cc36dd57
 MACRO = ("auc", "balanced_accuracy", "accuracy", "precision", "recall", "f1", "sensitivity", "specificity", "specificity_at_95_sensitivity",
          "mcc", "brier", "ece")
 
@@ -228,12 +228,13 @@ def _seed(seed:int, source:str)->tuple:
     return seed, crc32(source.encode())
 
 def macro_interval(parts:dict, # source → (draws (1+b,), n, clusters)
+                   share:bool=True, # is it a share of 1? see `interval`
                   )->dict: # interval of the mean over sources, plus the "sources" that have the score
     "Mean over sources, each weighing the same; as careful as its smallest source."
     parts = {s: v for s, v in parts.items() if np.isfinite(v[0][0])}
     if not parts: return dict(value=None, low=None, high=None, n=0, clusters=0, sources=[])
     draws, n, clusters = zip(*parts.values())
-    return {**interval(np.mean(draws, 0), sum(n), min(clusters)), "sources": list(parts)}
+    return {**interval(np.mean(draws, 0), sum(n), min(clusters), share=share), "sources": list(parts)}
 
 # %% ../nbs/30_evaluate.ipynb #15eda96a
 def _segmentation(table:pd.DataFrame, internal:list, n:int, seed:int, size:int)->dict:
@@ -399,7 +400,7 @@ def _difference(a:tuple, b:tuple, n:int, seed)->tuple|None:
     draws = [bootstrap_draws(*v[:2], v[2], n, seed)["value"] for v in (a, b)]
     return draws[0] - draws[1], rows, clusters
 
-# %% ../nbs/30_evaluate.ipynb #6322ddab
+# %% ../nbs/30_evaluate.ipynb #7ca6f516
 def compare(a:pd.DataFrame, # slices of system A, as `predict_rows` or slices.csv give them
             b:pd.DataFrame, # slices of system B, the same rows
             names:tuple=("A", "B"), # what to call the two
@@ -419,8 +420,8 @@ def compare(a:pd.DataFrame, # slices of system A, as `predict_rows` or slices.cs
     for what, higher in COMPARED.items():
         both = {s: [compared_values(t[t.source == s], what, c) for t, c in zip((a, b), thresholds)] for s in sources}
         parts = {s: d for s, v in both.items() if (d := _difference(*v, n, _seed(seed, s)))}
-        found = {s: interval(*d) for s, d in parts.items()}
-        if parts: found["macro"] = macro_interval({s: d for s, d in parts.items() if s in internal})
+        found = {s: interval(*d, share=False) for s, d in parts.items()}
+        if parts: found["macro"] = macro_interval({s: d for s, d in parts.items() if s in internal}, share=False)
         out += [dict(what=what, source=s, difference=d, sentence=verdict(*names, d, f"{what}, {s}", higher))
                 for s, d in found.items() if d["value"] is not None]
     return out

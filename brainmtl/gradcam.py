@@ -203,7 +203,7 @@ def explain_rows(model:nn.Module, # a `MultiTaskModel`
             parts.append(known)
     return pd.concat(parts, ignore_index=True).sort_values(["target", "row"], ignore_index=True)
 
-# %% ../nbs/34_gradcam.ipynb #b6cafe36
+# %% ../nbs/34_gradcam.ipynb #660bd678
 MEASURES = {"brain_energy": ("energy_brain", "area_brain"), "tumour_energy": ("energy_tumour", "area_tumour"),
             "pointing": ("pointing", "area_tumour")}
 
@@ -217,7 +217,7 @@ def summarise_maps(table:pd.DataFrame, # of `explain_rows`, one target
         part = table[table[measured].notna()]
         if part.empty: continue
         a, b, who = (part[c].to_numpy() for c in (measured, area, "group"))
-        excess = bootstrap_ci(a - b, who, n=n, seed=seed)
+        excess = bootstrap_ci(a - b, who, n=n, seed=seed, share=False)
         out[name] = dict(value=bootstrap_ci(a, who, n=n, seed=seed), chance=float(b.mean()), excess=excess,
                          above_chance=None if excess["low"] is None else bool(excess["low"] > 0))
     return out

@@ -224,19 +224,20 @@ def bootstrap_draws(values:Any, # whatever `stat` takes; arrays are aligned with
     parts = [part if isinstance(part, dict) else {"value": part} for part in parts]
     return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
-# %% ../nbs/21_metrics.ipynb #6a36b079
+# %% ../nbs/21_metrics.ipynb #d33b1e3a
 def interval(draws:np.ndarray, # (1+b,) score, then its replicates
              n:int, # number of things averaged (slices, volumes, pictures)
              clusters:int, # number of clusters that carry the score
              level:float=.95, # coverage aimed at
+             share:bool=True, # is it a share of 1? False for differences, distances and counts
             )->dict: # {"value", "low", "high", "n", "clusters"}; None where undefined
-    "Widened percentile interval; an exact binomial bound when every replicate is 0 or every one is 1."
+    "Widened percentile interval; for a share an exact binomial bound when every replicate is 0 or every one is 1."
     value, rest = _number(draws[0]), draws[1:][np.isfinite(draws[1:])]
     out = dict(value=value, low=None, high=None, n=int(n), clusters=int(clusters))
     if value is None or clusters < 2 or len(rest) < .9*(len(draws) - 1): return out
     tail = stats.norm.cdf(-np.sqrt(clusters/(clusters - 1))*stats.t.ppf((1 + level)/2, clusters - 1))
     low, high = np.quantile(rest, [tail, 1 - tail])
-    if low == high and value in (0., 1.):
+    if share and low == high and value in (0., 1.):
         edge = ((1 - level)/2)**(1/clusters)          # Clopper-Pearson when all of `clusters` agree
         low, high = (edge, 1.) if value else (0., 1 - edge)
     return {**out, "low": float(low), "high": float(high)}
@@ -247,10 +248,11 @@ def bootstrap_ci(values:Any, # whatever `stat` takes; arrays are aligned with `c
                  n:int=2000, # number of replicates
                  seed:int|tuple=0, # seed of the resampling
                  level:float=.95, # coverage aimed at
+                 share:bool=True, # is it a share of 1? see `interval`
                 )->dict: # {"value", "low", "high", "n", "clusters"}
     "A score with its cluster-bootstrap interval."
     draws = bootstrap_draws(values, clusters, stat, n, seed)["value"]
-    return interval(draws, len(clusters), len(set(clusters)), level)
+    return interval(draws, len(clusters), len(set(clusters)), level, share)
 
 # %% ../nbs/21_metrics.ipynb #47cc5b8f
 def cls_intervals(y:np.ndarray, # labels {0, 1}, (n,)
@@ -277,7 +279,7 @@ def _predictive_intervals(sens, spec):
     at = {f"{q:.2f}": j for j, q in enumerate(PREVALENCES)}
     return {name: {q: {k: ends[k][j][i] for k in ends} for q, j in at.items()} for i, name in enumerate(("ppv", "npv"))}
 
-# %% ../nbs/21_metrics.ipynb #84e263f0
+# %% ../nbs/21_metrics.ipynb #1b72d3da
 def paired_ci(a:Any, # values of system A, as `stat` takes them
               b:Any, # values of system B for the same rows
               clusters:Sequence, # cluster name of each row, (n,)
@@ -293,7 +295,7 @@ def paired_ci(a:Any, # values of system A, as `stat` takes them
             raise UserError(f"a paired comparison needs the same {rows} rows for both systems", f"{len(x)} rows",
                             "join the two tables by row first")
     draws = [bootstrap_draws(v, clusters, stat, n, seed)["value"] for v in (a, b)]
-    return interval(draws[0] - draws[1], rows, len(set(clusters)), level)
+    return interval(draws[0] - draws[1], rows, len(set(clusters)), level, share=False)
 
 # %% ../nbs/21_metrics.ipynb #a1d70b33
 def verdict(a:str, # name of system A

@@ -175,7 +175,7 @@ def rank_correlation(values:tuple, # (a, b): two numbers per row, each (n,)
     va, vb = (w * a**2).sum(1), (w * b**2).sum(1)
     return np.divide((w * a * b).sum(1), np.sqrt(va * vb), out=np.full(len(w), np.nan), where=(va > 0) & (vb > 0))
 
-# %% ../nbs/33_uncertainty.ipynb #f177507d
+# %% ../nbs/33_uncertainty.ipynb #3fe1031c
 GRID = np.arange(1, 21) / 20                              # coverages at which a curve is written down
 
 def summarise(uncertainty:np.ndarray, # one number per answer, higher is less sure, (n,)
@@ -185,11 +185,11 @@ def summarise(uncertainty:np.ndarray, # one number per answer, higher is less su
               seed:int=0, # seed of the bootstrap
              )->dict: # see the schema at `run_uncertainty`
     "Judge an uncertainty by the error it avoids: what is gained over leaving out answers at random, with a patient interval."
-    def ci(stat): return bootstrap_ci((uncertainty, error), clusters, stat, n, seed)
-    gain = ci(lambda v, w: w @ v[1] / w.sum(1) - aurc(*v, w))
+    def ci(stat, share=True): return bootstrap_ci((uncertainty, error), clusters, stat, n, seed, share=share)
+    gain = ci(lambda v, w: w @ v[1] / w.sum(1) - aurc(*v, w), share=False)
     coverage, risk = risk_coverage(uncertainty, error)
     return dict(error=ci(lambda v, w: w @ v[1] / w.sum(1)), aurc=ci(lambda v, w: aurc(*v, w)), aurc_best=float(aurc(error, error)),
-                gain=gain, correlation=ci(rank_correlation), helps=None if gain["low"] is None else bool(gain["low"] > 0),
+                gain=gain, correlation=ci(rank_correlation, share=False), helps=None if gain["low"] is None else bool(gain["low"] > 0),
                 curve=dict(coverage=GRID.tolist(), risk=risk[np.searchsorted(coverage, GRID - 1e-9)].tolist()))
 
 # %% ../nbs/33_uncertainty.ipynb #ad970431
