@@ -107,6 +107,7 @@ def second_command(work):
     check("README.md is made from index.ipynb", f"brainmtl-readme\n{clean}", main, env)
     house(main, env)
     check("ruff", "ruff check .", main, env)
+    check("mypy", "mypy", main, env)
     check("notebooks process for the site", f"python -c 'from nbdev.serve import proc_nbs; proc_nbs()'\n{clean}", main, env)
     check("slow cells of metrics and training", "nbdev_test --timing --flags slow --file_re '^2[12]_'", main, env, limit=2400)
     if (shared / "data").is_dir():

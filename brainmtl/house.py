@@ -110,7 +110,7 @@ def flow_line(module:str, # where we are
     flow = " → ".join(map(part, STEPS))
     return f"You are here: {flow}" if "**" in flow else f"You are here: **{module}**, beside {flow}"
 
-# %% ../nbs/90_house.ipynb #fc393e69
+# %% ../nbs/90_house.ipynb #da1886f8
 def placed(book:list[Notebook], # all library notebooks
            )->Iterator[str]: # one sentence per violation
     "Every notebook shows `flow_line` once, as it is made here."
@@ -129,7 +129,7 @@ def place(nbs:Path, # folder of the notebooks
         raw = json.loads(text := nb.path.read_text(encoding="utf-8"))
         for cell in raw["cells"]:
             if cell["cell_type"] != "markdown": continue
-            source = re.sub("^You are here.*$", lambda _, nb=nb: flow_line(nb.module, files), "".join(cell["source"]), flags=re.M)
+            source = re.sub("^You are here.*$", flow_line(nb.module, files), "".join(cell["source"]), flags=re.M)
             cell["source"] = source.splitlines(True)
         new = json.dumps(raw, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
         if json.loads(new) != json.loads(text): nb.path.write_text(new, encoding="utf-8"); changed.append(nb.path.name)
