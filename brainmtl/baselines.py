@@ -8,7 +8,7 @@ __all__ = ['TRIVIAL', 'VERSION', 'OTSU', 'CHANGES', 'SAID', 'fit_trivial', 'otsu
            'shuffled_probe', 'blank', 'outline', 'scrambled', 'background', 'healed', 'changed_answers',
            'summarise_changes', 'probe_findings', 'run_probes']
 
-# %% ../nbs/31_baselines.ipynb #149cd1f2
+# %% ../nbs/31_baselines.ipynb #95a040d5
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,10 +27,10 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from torch import nn
 
 from .dataset import MultiSourceDataset, make_loader, select_rows
-from .evaluate import COLUMNS, ask, evaluate_table, predict_rows, settings
+from .evaluate import COLUMNS, evaluate_table, predict_rows, settings
 from .files import UserError, write_json
 from .metrics import auc, bootstrap_ci
-from .model import MultiTaskModel, load_checkpoint
+from .model import MultiTaskModel, ask, load_checkpoint
 from .runtime import Runtime, choose_runtime
 from .store import Store
 
@@ -139,7 +139,13 @@ def finding(name:str, # what was tried, for the sentence
     text = {True: "alone predicts the label", False: "alone is not shown to predict the label", None: "cannot be judged here"}[found]
     return dict(name=name, where=where, auc=score, predicts=found, sentence=f"{name} {text} ({where}, AUC {known})")
 
-# %% ../nbs/31_baselines.ipynb #fd146ae0
+# %% ../nbs/31_baselines.ipynb #68b97fa6
+def _apart(split:str)->None:
+    "What is fitted on train must not be scored on it."
+    if split in ("all", "train"):
+        raise UserError("baselines and probes learn from the train split and need another to be scored on", split, "choose split test or val")
+
+# %% ../nbs/31_baselines.ipynb #bd864ad0
 VERSION = 1                                               # of the schemas of baselines.json and probes.json
 OTSU = "Otsu's threshold on {}, its bright share and contrast deciding the class"
 
@@ -151,6 +157,7 @@ def run_baselines(store:Store|str|Path, # prepared slices
                  )->dict: # content of baselines.json
     "Fit, fix and score every trivial baseline; raises `UserError` when training has one class or the split is empty."
     store = store if isinstance(store, Store) else Store(store)
+    _apart(split)
     rows = {part: select_rows(store, part) for part in ("train", split)}
     rows["val"] = np.flatnonzero(store.index.split == "val")
     training, external, found = store.index.loc[rows["train"]], store.split.external, {}
@@ -373,18 +380,19 @@ def probe_findings(source:dict|None, # of `source_probe`
     if shuffled: out.append(_said("shuffled", shuffled["shuffled"], not shuffled["holds"]))
     return out
 
-# %% ../nbs/31_baselines.ipynb #8005f0f6
+# %% ../nbs/31_baselines.ipynb #26e4bd1c
 def run_probes(checkpoint:str|Path, # folder of a trained stage
                store:Store|str|Path, # prepared slices
                out:str|Path|None=None, # folder for probes.json; None writes nothing
                split:str="test", # part asked; the linear probes are fitted on train
-               limit:int|None=200, # at most this many slices of each source and part; None takes all
+               limit:int|None=100, # at most this many slices of each source and part; None takes all
                n:int=2000, # bootstrap replicates
                seed:int=0, # of the choice of slices, changes, shuffles and bootstrap
                runtime:Runtime|None=None, # device and precision; None: chosen by itself
               )->dict: # content of probes.json
     "Probe a trained head for shortcuts; raises `UserError` when the checkpoint has none, or the split is empty."
     runtime, store = runtime or choose_runtime(), store if isinstance(store, Store) else Store(store)
+    _apart(split)
     model, meta = load_checkpoint(checkpoint, runtime)
     if "cls" not in settings(meta)["tasks"]: raise UserError(f"{checkpoint} has no trained head to probe", cure="give a stage that trained one")
     rows = {k: pick_rows(store.index.loc[select_rows(store, part)], limit, seed) for k, part in (("train", "train"), ("test", split))}

@@ -173,12 +173,12 @@ def results_folder(checkpoint:Path, # …/checkpoints/RUN/STAGE, or …/checkpoi
     run, root = checkpoint.parent, checkpoint.parents[2]
     return root/"results"/run.name if checkpoint.name == "joint" else root/"results"/run.name/checkpoint.name
 
-# %% ../nbs/60_cli.ipynb #415ef2a4
+# %% ../nbs/60_cli.ipynb #816e96e8
 @command("brainmtl evaluate checkpoints/mine/joint --store stores/mine --split test")
 def evaluate(checkpoint:Path, # folder of a trained stage
              store:Path=Path("store"), # folder of the prepared store
              split:str="test", # test, val or all
-             out:Path|None=None, # folder for evaluation.json and slices.csv; results/RUN when left out
+             out:Path|None=None, # folder for the scores; when left out results/RUN, or results/RUN/SPLIT_STORE for val and all
              scores_only:bool=False, # leave out baselines, probes, uncertainty and Grad-CAM
              device:str|None=None, # cpu, cuda, cuda:1 or mps; the best there is when left out
              )->dict: # where the scores are, and the headline ones
@@ -186,8 +186,9 @@ def evaluate(checkpoint:Path, # folder of a trained stage
     from brainmtl.evaluate import evaluate_checkpoint, headline_table
     from brainmtl.runtime import choose_runtime
     from brainmtl.store import Store
-    out, store, runtime = out or results_folder(checkpoint), Store(store), choose_runtime(device)
-    note = _calibrate(checkpoint, store, out, runtime)
+    home, runtime = out or results_folder(checkpoint), choose_runtime(device)
+    out, store = out or (home if split == "test" else home/f"{split}_{store.name}"), Store(store)
+    note = _calibrate(checkpoint, store, home, runtime)
     result = evaluate_checkpoint(checkpoint, store, split, out, runtime, progress=True)
     more = {} if scores_only else _explain(checkpoint, store, out, split, runtime)
     headline = {k: v for k, v in headline_table(result).T.to_dict("index").items() if set(v.values()) != {"undefined"}}
@@ -245,16 +246,18 @@ def ablate(recipe:str, # a shipped recipe or a YAML file, to be varied
     made = run_ablation(plan, store, variants.split(","), range(seeds), run, root, backend, jobs, address, device=device)
     return {"results": root/"results"/run/"ablation.json", "comparisons": [c["sentence"] for c in made["comparisons"]]}
 
-# %% ../nbs/60_cli.ipynb #402e5792
+# %% ../nbs/60_cli.ipynb #163ffe28
 @command("brainmtl report mine --store stores/mine")
 def report(run:str, # name of the run
            root:Path=Path("."), # folder of results/
            store:Path|None=None, # the prepared store, to tell of the data too
-           )->dict: # where the report is
-    "Write report.md and a self-contained report.html from the result files of a run."
-    from brainmtl.report import write_report
+           pictures:bool=False, # show overlays on patients, in report_pictures.html, which is not to be published
+           )->dict: # where the report and the model cards are
+    "Write report.md and a self-contained report.html from the result files of a run, and the model card of each of its checkpoints."
+    from brainmtl.report import write_cards, write_report
     from brainmtl.store import Store
-    return {"report": write_report(run, root, Store(store) if store else None)}
+    page = write_report(run, root, Store(store) if store else None, pictures)
+    return {"report": page, "cards": write_cards(run, root)}
 
 # %% ../nbs/60_cli.ipynb #d3408f27
 @command("brainmtl predict scan.nii.gz --model checkpoints/mine/joint --out predictions")

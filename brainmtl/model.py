@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'FORMAT_VERSION', 'INTENDED_USE', 'MultiTaskModel', 'part_costs', 'save_checkpoint', 'load_checkpoint',
-           'load_weights', 'fold_norms']
+           'load_weights', 'fold_norms', 'ask']
 
 # %% ../nbs/13_model.ipynb #cbc38413
 from copy import deepcopy
@@ -197,3 +197,23 @@ def fold_norms(model:MultiTaskModel, # a trained network
         for i, layer in enumerate(list(block)):
             if isinstance(layer, nn.BatchNorm2d): block[i - 1], block[i] = fuse_conv_bn_eval(block[i - 1], layer), nn.Identity()
     return model
+
+# %% ../nbs/13_model.ipynb #1fc42bae
+def ask(model:MultiTaskModel, # network in evaluation mode
+        x:Tensor, # prepared slices, (B, C, H, W)
+        runtime:Runtime, # device and precision
+        flip:bool=False, # average with the answer to the mirrored slice?
+        tasks:tuple=("seg", "cls"), # what to ask for
+       )->dict: # "seg": P(tumour) per pixel (B, H, W), "logit": log odds per slice (B,), float32, None if not asked for; "features" of `x`
+    "Answer both questions in one encoder pass per view; probabilities of pixels and logits of slices are averaged over the views."
+    masks, logits, features = [], [], None
+    with torch.inference_mode(), runtime.autocast():
+        for mirrored in (False, True)[:1 + flip]:
+            out = model(runtime.move(x.flip(-1) if mirrored else x), do_seg="seg" in tasks, do_cls="cls" in tasks)
+            features = out["features"] if features is None else features
+            if out["seg"] is not None:
+                p = out["seg"].float().sigmoid()[:, 0]
+                masks.append(p.flip(-1) if mirrored else p)
+            if out["cls"] is not None: logits.append(out["cls"].float().diff(dim=1)[:, 0])
+    mean = lambda answers: torch.stack(answers).mean(0) if answers else None
+    return dict(seg=mean(masks), logit=mean(logits), features=features)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['resize_batch', 'train_step', 'rate_factor', 'validate', 'summarise', 'save_state', 'load_state', 'Fit']
 
-# %% ../nbs/22_train.ipynb #586e4948
+# %% ../nbs/22_train.ipynb #b8da1cbb
 import json
 import math
 from dataclasses import dataclass, field
@@ -28,7 +28,8 @@ from .augment import apply_augmentation, draw_augmentation, take
 from .dataset import BatchPlan, MultiSourceDataset, make_loader, select_rows
 from .files import UserError, atomic_path
 from .losses import MultiTaskLoss
-from .model import MultiTaskModel, load_weights, save_checkpoint
+from .metrics import dice, seg_counts
+from .model import MultiTaskModel, ask, load_weights, save_checkpoint
 from .recipe import STAGES, Recipe, StageConfig
 from .runtime import Runtime, choose_runtime, make_accelerator, seed_everything, step_seed
 from .store import Store
@@ -68,37 +69,35 @@ def rate_factor(step:int, # number of the step, from 0
     if step < rise: return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, stage.steps - rise)))
 
-# %% ../nbs/22_train.ipynb #63cf2809
-@torch.inference_mode()
+# %% ../nbs/22_train.ipynb #304dc11d
 def validate(model:MultiTaskModel, # the network; its mode is restored afterwards
              loader, # all validation slices in order
              runtime:Runtime, # device and precision
              size:int|None=None, # pixels per side, as in training
-             threshold:float=0.5, # on the mask's probability
-            )->pd.DataFrame: # one line per slice: source, patient, cls, has_mask, p, tp, fp, fn
+             tasks:tuple=("seg", "cls"), # what to ask for; the rest is not computed
+            )->pd.DataFrame: # one line per slice: source, patient, cls, has_mask, p, tp, fp, fn (columns of the tasks asked for)
     "Predict every slice once and keep counts and probability."
     training, lines = model.training, []
     model.eval()
     for batch in loader:
         batch = resize_batch(batch, size)
-        with runtime.autocast(): out = model(runtime.move(batch["image"]))
-        p = out["cls"].float().softmax(1)[:, 1].cpu().numpy()
-        drawn, true = out["seg"].float().cpu() > math.log(threshold / (1 - threshold)), batch["mask"] > 0.5
-        counts = {k: v.flatten(1).sum(1).numpy() for k, v in (("tp", drawn & true), ("fp", drawn & ~true), ("fn", ~drawn & true))}
-        lines.append(pd.DataFrame({**{k: batch[k] for k in ("source", "patient")}, "cls": batch["cls"], "has_mask": batch["has_mask"], "p": p, **counts}))
+        out = ask(model, batch["image"], runtime, tasks=tasks)
+        found = {} if out["logit"] is None else {"p": out["logit"].sigmoid().cpu().numpy()}
+        if out["seg"] is not None: found |= dict(zip(("tp", "fp", "fn"), seg_counts(out["seg"].cpu(), batch["mask"][:, 0])))
+        lines.append(pd.DataFrame({**{k: batch[k] for k in ("source", "patient", "cls", "has_mask")}, **found}))
     model.train(training)
     return pd.concat(lines, ignore_index=True)
 
-# %% ../nbs/22_train.ipynb #c483eb9f
+# %% ../nbs/22_train.ipynb #924d0cfb
 def summarise(table:pd.DataFrame, # from `validate`
               stage:StageConfig, # which tasks count
              )->dict[str, float]: # "dice", "auc" where defined, and "score", their mean over the tasks trained
     "Mean volume Dice over patients with a tumour in their mask, mean AUC over sources that have both classes."
-    volumes = table[table.has_mask].groupby(["source", "patient"])[["tp", "fp", "fn"]].sum()
-    volumes = volumes[volumes.tp + volumes.fn > 0]
-    both = [g for _, g in table.groupby("source") if g.cls.nunique() == 2]
-    found = {}
-    if stage.lambda_seg and len(volumes): found["dice"] = float((2 * volumes.tp / (2 * volumes.tp + volumes.fp + volumes.fn)).mean())
+    found, both = {}, [g for _, g in table.groupby("source") if g.cls.nunique() == 2]
+    if stage.lambda_seg:
+        volumes = table[table.has_mask].groupby(["source", "patient"])[["tp", "fp", "fn"]].sum()
+        full = volumes[volumes.tp + volumes.fn > 0]
+        if len(full): found["dice"] = float(dice(full.tp, full.fp, full.fn).mean())
     if stage.lambda_cls and both: found["auc"] = float(np.mean([roc_auc_score(g.cls, g.p) for g in both]))
     return {**found, "score": float(np.mean(list(found.values()))) if found else 0.0}
 
@@ -158,7 +157,7 @@ class Fit:
         self._choose_parts()
         self._choose_rows()
 
-# %% ../nbs/22_train.ipynb #c725ce57
+# %% ../nbs/22_train.ipynb #91446118
 @patch
 def _choose_parts(self:Fit):
     frozen = {"encoder": self.config.freeze_encoder, "decoder": not self.config.lambda_seg, "head": not self.config.lambda_cls}
@@ -176,9 +175,9 @@ def _choose_rows(self:Fit):
     val_rows = select_rows(self.store, "val", self.recipe.data.sources, masked)
     self.everything = MultiSourceDataset(self.store, np.arange(len(self.store.index)))
     self.val_loader = make_loader(MultiSourceDataset(self.store, val_rows), batch=8)
-    self.has_mask = torch.tensor(self.store.index.has_mask.to_numpy(dtype=bool))
+    self.tasks = tuple(task for task, weight in (("seg", self.config.lambda_seg), ("cls", self.config.lambda_cls)) if weight)
 
-# %% ../nbs/22_train.ipynb #f2cabe85
+# %% ../nbs/22_train.ipynb #bf463401
 @patch
 def plan(self:Fit)->BatchPlan: # the rows of the steps that are left
     "Plan the steps from the current one on, for this process."
@@ -201,10 +200,10 @@ def step(self:Fit,
         batch = apply_augmentation(batch, take(drawn, slice(plan.rank, None, plan.world)))
     batch = {**batch, "image": self.runtime.move(batch["image"]), **{k: batch[k].to(self.runtime.device) for k in ("mask", "has_mask", "cls")}}
     seed_everything(step_seed(self.seed, now, 2, plan.rank))
-    counts = torch.tensor([self.has_mask[plan.rows_at(now)].sum(), plan.batch], device=self.runtime.device)
+    counts = self.accelerator.reduce(torch.stack([batch["has_mask"].sum(), torch.tensor(len(batch["cls"]), device=self.runtime.device)]), "sum")
     return train_step(model, batch, self.loss_fn, self.optimiser, self.accelerator, self.runtime, counts)
 
-# %% ../nbs/22_train.ipynb #37a8c811
+# %% ../nbs/22_train.ipynb #b63436a2
 @patch
 def check(self:Fit,
           losses:dict[str, float], # mean training losses since the last check
@@ -212,7 +211,7 @@ def check(self:Fit,
     "Validate on the first process, tell the others, keep the best checkpoint and the state."
     line:dict[str, Any] = {}
     if self.accelerator.is_main_process:
-        line = summarise(validate(self.model, self.val_loader, self.runtime, self.config.train_size), self.config)
+        line = summarise(validate(self.model, self.val_loader, self.runtime, self.config.train_size, self.tasks), self.config)
     line = broadcast_object_list([line])[0]
     p, better = self.progress, self.progress["best"] is None or line["score"] > self.progress["best"]
     p["best"], p["stale"] = (line["score"], 0) if better else (p["best"], p["stale"] + 1)
