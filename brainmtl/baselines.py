@@ -380,12 +380,12 @@ def probe_findings(source:dict|None, # of `source_probe`
     if shuffled: out.append(_said("shuffled", shuffled["shuffled"], not shuffled["holds"]))
     return out
 
-# %% ../nbs/31_baselines.ipynb #26e4bd1c
+# %% ../nbs/31_baselines.ipynb #5d6e783a
 def run_probes(checkpoint:str|Path, # folder of a trained stage
                store:Store|str|Path, # prepared slices
                out:str|Path|None=None, # folder for probes.json; None writes nothing
                split:str="test", # part asked; the linear probes are fitted on train
-               limit:int|None=100, # at most this many slices of each source and part; None takes all
+               limit:int|None=60, # at most this many slices of each source are asked, and four times as many teach the linear probes; None takes all
                n:int=2000, # bootstrap replicates
                seed:int=0, # of the choice of slices, changes, shuffles and bootstrap
                runtime:Runtime|None=None, # device and precision; None: chosen by itself
@@ -395,7 +395,7 @@ def run_probes(checkpoint:str|Path, # folder of a trained stage
     _apart(split)
     model, meta = load_checkpoint(checkpoint, runtime)
     if "cls" not in settings(meta)["tasks"]: raise UserError(f"{checkpoint} has no trained head to probe", cure="give a stage that trained one")
-    rows = {k: pick_rows(store.index.loc[select_rows(store, part)], limit, seed) for k, part in (("train", "train"), ("test", split))}
+    rows = {k: pick_rows(store.index.loc[select_rows(store, part)], limit and times*limit, seed) for k, part, times in (("train", "train", 4), ("test", split, 1))}
     index = {k: store.index.loc[r] for k, r in rows.items()}
     features = {k: pooled_features(model, store, r, runtime) for k, r in rows.items()}
     source, shuffled = source_probe(features, index, n, seed), shuffled_probe(features, index, seed=seed, n=n)

@@ -162,30 +162,32 @@ def map_similarity(a:np.ndarray, # maps, (B, H, W)
         return np.corrcoef(p, q)[0, 1] if p.std() > 0 and q.std() > 0 else 0.0
     return np.array([one(p[w > 0], q[w > 0]) for p, q, w in zip(a, b, within)])
 
-# %% ../nbs/34_gradcam.ipynb #3ec9ebc0
+# %% ../nbs/34_gradcam.ipynb #db7cdf6b
 def randomisation_check(model:nn.Module, # a trained `MultiTaskModel`
                         x:torch.Tensor, # pictures, (B, C, H, W)
                         target:str="class", # "class" or "mask"
                         seeds:int=5, # random models per depth
                         depths:tuple[float, ...]=(0.25, 0.5, 1.0), # parts of the layers made random, from the answer inwards
+                        batch:int=4, # pictures per pass; does not change the result
                        )->pd.DataFrame: # one line per depth, seed and sample: depth, layers, seed, sample, similarity
     "Compare each map with the maps of the same model whose layers were made random (Adebayo et al. 2018)."
     names, brain = cascade(model, target), (x != 0).any(1).cpu().numpy()
-    truth, lines = gradcam(model, x, target).cpu().numpy(), []
+    def maps(m): return np.concatenate([gradcam(m, part, target).cpu().numpy() for part in x.split(batch)])
+    truth, lines = maps(model), []
     for depth in depths:
         layers = max(1, round(depth * len(names)))
         for seed in range(seeds):
-            other = gradcam(randomise(model, names[:layers], seed), x, target).cpu().numpy()
+            other = maps(randomise(model, names[:layers], seed))
             lines += [dict(depth=depth, layers=layers, seed=seed, sample=i, similarity=s)
                       for i, s in enumerate(map_similarity(truth, other, brain))]
     return pd.DataFrame(lines)
 
-# %% ../nbs/34_gradcam.ipynb #70b611a0
+# %% ../nbs/34_gradcam.ipynb #f1df505f
 def explain_rows(model:nn.Module, # a `MultiTaskModel`
                  store:Store, # prepared slices
                  rows:np.ndarray, # rows of `store.index` to explain
                  runtime:Runtime, # device; maps are computed in float32
-                 batch:int=8, # slices per pass; does not change the result
+                 batch:int=4, # slices per pass; does not change the result
                 )->pd.DataFrame: # one line per slice and target: energy and area of brain and tumour, pointing; NaN without a mask
     "Score the maps of both targets against the brain and, where there is a mask, the tumour inside the brain."
     parts = []
@@ -234,16 +236,16 @@ def summarise_check(check:pd.DataFrame, # of `randomisation_check`
     high = depths[-1]["similarity"]["high"]
     return dict(depths=depths, depends_on_weights=None if high is None else bool(high < 0.5))
 
-# %% ../nbs/34_gradcam.ipynb #baf57fb9
+# %% ../nbs/34_gradcam.ipynb #e8f6fe73
 VERSION = 1                                               # of the schema of gradcam.json
 
 def run_gradcam(checkpoint:str|Path, # folder of a trained stage
                 store:Store|str|Path, # prepared slices
                 out:str|Path, # folder for gradcam.json, gradcam.csv and figures/gradcam_SOURCE.png
                 split:str="test", # "test", "val", or "all" for a store of other cases
-                limit:int|None=100, # at most this many slices of each source; None takes all
-                checked:int=16, # slices of each source in the randomisation check
-                seeds:int=3, # random models per depth of the check
+                limit:int|None=40, # at most this many slices of each source; None takes all
+                checked:int=4, # slices of each source in the randomisation check
+                seeds:int=2, # random models per depth of the check
                 seed:int=0, # of the choice of slices and of the bootstrap
                 n:int=2000, # bootstrap replicates
                 runtime:Runtime|None=None, # device and precision; None: chosen by itself
@@ -255,7 +257,7 @@ def run_gradcam(checkpoint:str|Path, # folder of a trained stage
     table, few = explain_rows(model, store, pick_rows(sick, limit, seed), runtime), pick_rows(sick, checked, seed)
     for source, g in sick.groupby("source"): _overlay(model, store, g, runtime, out/"figures"/f"gradcam_{source}.png")
     targets = {target: _target(model, store, target, table, few, runtime, seeds, n, seed) for target in LAYERS}
-    about = dict(checkpoint=meta["weights_hash"], store=store.fingerprint, split=split, limit=limit, seed=seed)
+    about = dict(checkpoint=meta["weights_hash"], store=store.fingerprint, split=split, limit=limit, checked=checked, seed=seed)
     with atomic_path(out/"gradcam.csv") as tmp: table.to_csv(tmp, index=False, float_format="%.6g")
     write_json(out/"gradcam.json", result := dict(version=VERSION, **about, targets=targets))
     return result

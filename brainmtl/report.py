@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MASK_SCORES', 'ANSWER_SCORES', 'CLAIMS', 'TRAIN', 'EVALUATE', 'ABLATE', 'MAKERS', 'LOG', 'OWN', 'KINDS',
            'TRIVIAL_SCORES', 'TASK_WORDS', 'METHOD_WORDS', 'JUDGED', 'GLOSSARY', 'SECTIONS', 'STYLE', 'HEAD', 'SCOPE',
-           'LIMITS', 'USE', 'dig', 'score_text', 'markdown_table', 'result_rows', 'score_table', 'verdict_word',
+           'LIMITS', 'USE', 'dig', 'score_text', 'markdown_table', 'result_rows', 'task_table', 'verdict_word',
            'verdict_rows', 'read_run', 'missing', 'describe_data', 'measure_cost', 'plain_sentences',
            'confusion_figure', 'calibration_figure', 'picture', 'randomisation_figure', 'worst_cases', 'wrong_answers',
            'read_log', 'report_markdown', 'to_html', 'write_report', 'write_model_card', 'write_cards']
@@ -89,8 +89,8 @@ def result_rows(evaluation:dict, # content of evaluation.json
         rows += [dict(task=task, score=name, source=s, digits=digits, interval=x) for s, x in found.items() if x and x["value"] is not None]
     return rows
 
-# %% ../nbs/36_report.ipynb #6248839e
-def score_table(rows:list[dict], # of `result_rows`
+# %% ../nbs/36_report.ipynb #df71df30
+def task_table(rows:list[dict], # of `result_rows`
                 task:str, # "masks" or "answers"
                )->str: # Markdown: one line per score, one column per source
     "Lay out the scores of one task side by side."
@@ -354,11 +354,11 @@ def _data(found:dict)->str:
     if data["problems"]: words.append(f"Files left out as unreadable or odd: {data['problems']}; `brainmtl audit STORE` lists them.")
     return markdown_table(data["rows"]) + "\n\n" + " ".join(words)
 
-# %% ../nbs/36_report.ipynb #82bf616b
+# %% ../nbs/36_report.ipynb #7ec6fa7f
 def _masks(found:dict)->str:
     "Segmentation."
     if not found["evaluation"]: return missing(found, "evaluation.json")
-    table, parts = score_table(result_rows(found["evaluation"]), "masks"), found["evaluation"]["segmentation"]["sources"]
+    table, parts = task_table(result_rows(found["evaluation"]), "masks"), found["evaluation"]["segmentation"]["sources"]
     if not table: return "The network was not asked for masks."
     empty = {s: n for s, v in parts.items() if (n := dig(v, "volume.reference_empty"))}
     missed = {s: f"{v['tumour_slice']['missed']} of {v['n_tumour']}" for s, v in parts.items() if dig(v, "tumour_slice")}
@@ -368,14 +368,14 @@ def _masks(found:dict)->str:
     if missed: words.append("Tumour slices without a single drawn pixel: " + ", ".join(f"{k} in {s}" for s, k in missed.items()) + ".")
     return table + "\n\n" + " ".join(words)
 
-# %% ../nbs/36_report.ipynb #1abe1aa5
+# %% ../nbs/36_report.ipynb #87cfb299
 KINDS = {"tumour, called": "tp", "tumour, missed": "fn", "healthy, called": "fp", "healthy, passed": "tn"}
 
 def _answers(found:dict)->str:
     "Classification, confusion and predictive values."
     e = found["evaluation"]
     if not e: return missing(found, "evaluation.json")
-    table, parts = score_table(result_rows(e), "answers"), {s: v for s, v in e["classification"]["sources"].items() if v}
+    table, parts = task_table(result_rows(e), "answers"), {s: v for s, v in e["classification"]["sources"].items() if v}
     if not table: return "The network was not asked for answers."
     confusion = [{"source": s, **{name: v["confusion"][k] for name, k in KINDS.items()}} for s, v in parts.items()]
     def worth(v): return {f"{k.upper()} at {float(q):.0%} tumours": score_text(v[k][q]) for q in v["ppv"] for k in ("ppv", "npv")}
@@ -675,7 +675,7 @@ def _scored_on(e:dict|None)->str:
     who = f"split {split.get('part')} (`{split.get('hash')}`): {e['n']['patients']} patients or pictures, {e['n']['slices']} slices{new}"
     return f"{who}. **{OWN}**" if split.get("training_cases") else who
 
-# %% ../nbs/36_report.ipynb #06866f66
+# %% ../nbs/36_report.ipynb #aec227db
 def write_model_card(checkpoint:str|Path, # folder with model.json
                      evaluation:dict|None=None, # content of evaluation.json; None: no results in the card
                      data:dict|None=None, # content of data.json; left out unless it is of the split that the weights were trained with
@@ -687,7 +687,7 @@ def write_model_card(checkpoint:str|Path, # folder with model.json
         raise UserError(f"the evaluation is of other weights than {folder}", got=of, cure="evaluate this checkpoint first")
     results = ["Not evaluated yet: `brainmtl evaluate` writes the scores."]
     if evaluation:
-        results = ["\n".join(plain_sentences(evaluation)), *(score_table(result_rows(evaluation), t) for t in ("masks", "answers"))]
+        results = ["\n".join(plain_sentences(evaluation)), *(task_table(result_rows(evaluation), t) for t in ("masks", "answers"))]
     title = f"# Model card: {'/'.join(folder.absolute().parts[-2:])}"
     of_training = data and data["split_hash"] == meta.get("split_hash")
     parts = [title, "**Research only, not for diagnosis.**", markdown_table(_card_facts(meta) + [{"item": "Scored on", "content": _scored_on(evaluation)}]),

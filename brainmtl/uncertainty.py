@@ -245,15 +245,15 @@ def summarise_table(table:pd.DataFrame, # of `uncertainty_table`
                      for name, g in groups.items()}
     return out
 
-# %% ../nbs/33_uncertainty.ipynb #b53dea7f
+# %% ../nbs/33_uncertainty.ipynb #2a16bd3a
 VERSION = 1                                               # of the schema of uncertainty.json
 
 def run_uncertainty(checkpoint:str|Path, # folder of a trained stage
                     store:Store|str|Path, # prepared slices
                     out:str|Path, # folder for uncertainty.json and uncertainty.csv
                     split:str="test", # "test", "val", or "all" for a store of other cases
-                    passes:int=20, # thinned networks
-                    limit:int|None=100, # at most this many slices of each source; None takes all
+                    passes:int=10, # thinned networks
+                    limit:int|None=40, # at most this many slices of each source; None takes all
                     seed:int=0, # of dropout, choice of slices and bootstrap
                     n:int=2000, # bootstrap replicates
                     runtime:Runtime|None=None, # device and precision; None: chosen by itself
