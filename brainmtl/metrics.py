@@ -224,7 +224,7 @@ def bootstrap_draws(values:Any, # whatever `stat` takes; arrays are aligned with
     parts = [part if isinstance(part, dict) else {"value": part} for part in parts]
     return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
-# %% ../nbs/21_metrics.ipynb #d33b1e3a
+# %% ../nbs/21_metrics.ipynb #d0ee557a
 def interval(draws:np.ndarray, # (1+b,) score, then its replicates
              n:int, # number of things averaged (slices, volumes, pictures)
              clusters:int, # number of clusters that carry the score
@@ -242,6 +242,7 @@ def interval(draws:np.ndarray, # (1+b,) score, then its replicates
         low, high = (edge, 1.) if value else (0., 1 - edge)
     return {**out, "low": float(low), "high": float(high)}
 
+# %% ../nbs/21_metrics.ipynb #983e3338
 def bootstrap_ci(values:Any, # whatever `stat` takes; arrays are aligned with `clusters`
                  clusters:Sequence, # cluster name of each row (patient or group), (n,)
                  stat:Callable=weighted_mean, # function (values, weights (b, n)) → (b,) array
