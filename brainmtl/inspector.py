@@ -26,12 +26,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy import ndimage as ndi
 
-# %% ../nbs/41_inspector.ipynb #50f1af3f
+# %% ../nbs/41_inspector.ipynb #bf5d7ac9
 from .dataset import select_rows
 from .evaluate import clean_mask
 from .files import UserError
 from .metrics import dice, seg_counts
-from .predict import COLUMNS, TUMOUR_COLOUR, PredictionResult, Predictor, blend, case_probability, looks_like_brain, read_input
+from .predict import COLUMNS, TUMOUR_COLOUR, PredictionResult, Predictor, blend, looks_like_brain, read_input
 from .preprocess import Prepared, plan_geometry, prepare_scan
 from .sources import Case, Scan
 from .store import Store
@@ -57,18 +57,17 @@ def asked(self:Shown)->bool: # was a network asked?
     "Is there an answer?"
     return bool(np.isfinite(self.result.p))
 
-# %% ../nbs/41_inspector.ipynb #ec118c4e
-def _answer(name:str, scan:Scan, prepared:Prepared, predictor:Predictor|None)->PredictionResult:
-    "Ask about slices that are prepared already."
+# %% ../nbs/41_inspector.ipynb #a124aea7
+def _unasked(name:str, scan:Scan, prepared:Prepared)->PredictionResult:
+    "A case that no network was asked about."
     n, size = len(prepared.image), prepared.geometry.size
-    full = predictor._every_slice(prepared, 0) if predictor else {"p": np.full(n, np.nan), "seg": np.zeros((n, size, size), np.float32)}
-    how, card = (predictor.how, predictor.card) if predictor else ({"seg": .5, "min_component_px": 0}, {})
-    drawn = clean_mask(full["seg"], how["seg"], how["min_component_px"]).astype(np.uint8)
-    mask = (prepared.geometry.to_input(drawn) >= .5).astype(np.uint8)
+    slices = pd.DataFrame(dict(zip(COLUMNS, (np.arange(n), np.full(n, np.nan), np.zeros(n, int), np.full(n, np.nan)))))
+    mask, drawn = np.zeros(scan.image.shape[1:], np.uint8), np.zeros((n, size, size), np.uint8)
     if scan.affine is None and mask.shape[2] == 1: mask = mask[..., 0]
-    slices = pd.DataFrame(dict(zip(COLUMNS, (np.arange(n), full["p"], drawn.sum((1, 2)), np.full(n, np.nan)))))
-    p = case_probability(full["p"]) if predictor else np.nan
-    return PredictionResult(name, p, slices, mask, drawn, full["seg"], None, looks_like_brain(prepared), scan, prepared, card)
+    return PredictionResult(name, np.nan, slices, mask, drawn, drawn.astype(np.float32), None, looks_like_brain(prepared), scan, prepared, {})
+
+def _answer(name:str, scan:Scan, prepared:Prepared, predictor:Predictor|None)->PredictionResult:
+    return predictor.answer(name, scan, prepared) if predictor else _unasked(name, scan, prepared)
 
 def _channels(name:str, has:Sequence[str], wanted:Sequence[str])->list[int]:
     missing = [m for m in wanted if m not in has]

@@ -28,12 +28,12 @@ from PIL import Image
 from scipy import ndimage as ndi
 from tqdm.auto import tqdm
 
-# %% ../nbs/40_predict.ipynb #4ccf39bb
+# %% ../nbs/40_predict.ipynb #76a75e7c
 import brainmtl
-from .evaluate import ask, clean_mask, settings
+from .evaluate import clean_mask, settings
 from .files import UserError, atomic_path, write_json
 from .gradcam import gradcam
-from .model import load_checkpoint
+from .model import ask, load_checkpoint
 from .preprocess import Prepared, prepare_scan
 from .runtime import choose_runtime
 from .sources import BRATS_ENDS, BRATS_NAME, Case, Scan, read_picture
@@ -392,7 +392,7 @@ def _spreads(self:Predictor, features:list[torch.Tensor], samples:int)->dict[str
         return {"p_std": spread((z / self.how["temperature"]).sigmoid() for z in logits).std,
                 "seg_std": spread(probability(self.model, features, "seg")[:, 0] for _ in range(samples)).std}
 
-# %% ../nbs/40_predict.ipynb #410685ec
+# %% ../nbs/40_predict.ipynb #7207bf05
 @patch
 def predict(self:Predictor,
             item:Any, # a path (picture, NIfTI, BraTS case folder), bytes, array or `Scan`
@@ -402,7 +402,17 @@ def predict(self:Predictor,
     "Answer for one input; raises `UserError` for what cannot be read."
     name = name or (Path(item).name if isinstance(item, (str, Path)) else "input")
     scan = read_input(item, self.modalities, name)
-    prepared = prepare_scan(scan, self.size)
+    return self.answer(name, scan, prepare_scan(scan, self.size), uncertainty)
+
+# %% ../nbs/40_predict.ipynb #cd2361d9
+@patch
+def answer(self:Predictor,
+           name:str, # how to call the input
+           scan:Scan, # the input on its own grid
+           prepared:Prepared, # the same, prepared as the network was trained
+           uncertainty:int=0, # thinned networks asked for the spread; 0: no uncertainty
+          )->PredictionResult: # the answer
+    "Answer for a scan that is read and prepared already."
     full = self._every_slice(prepared, uncertainty)
     drawn = clean_mask(full["seg"], self.how["seg"], self.how["min_component_px"]).astype(np.uint8)
     mask = (prepared.geometry.to_input(drawn) >= .5).astype(np.uint8)
