@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'failure', 'layout', 'parameter', 'to_json', 'command', 'about', 'prepare', 'audit', 'train', 'results_folder',
-           'evaluate', 'ablate', 'report', 'predict', 'serve', 'app_', 'demo', 'main']
+           'evaluate', 'ablate', 'report', 'predict', 'serve', 'app_', 'export', 'bench', 'demo', 'main']
 
 # %% ../nbs/60_cli.ipynb #735f49f1
 import inspect, json, os
@@ -74,7 +74,7 @@ def parameter(p:inspect.Parameter, # parameter of a command function
     default = list(p.default) if many and option else p.default
     return p.replace(annotation=Annotated[kind, info], default=default, kind=inspect.Parameter.KEYWORD_ONLY)
 
-# %% ../nbs/60_cli.ipynb #d80b062a
+# %% ../nbs/60_cli.ipynb #d2e26831
 def _guarded(f:Callable, json:bool, kwargs:dict)->None:
     "Call a command, print what it returns, and end with an exit code when it fails."
     try: result = f(**kwargs)
@@ -84,6 +84,7 @@ def _guarded(f:Callable, json:bool, kwargs:dict)->None:
         typer.echo(f"brainmtl: {sentence}", err=True)
         raise typer.Exit(code) from None
     if result and int(os.environ.get("RANK", "0")) == 0: typer.echo(to_json(result) if json else layout(result))
+    if result and result.get("failed"): raise typer.Exit(1)               # some of it worked
 
 # %% ../nbs/60_cli.ipynb #47c78ea6
 def to_json(result:Any, # what a command returned
@@ -225,7 +226,7 @@ def _explain(checkpoint:Path, store:Any, out:Path, split:str, runtime:Any)->dict
         else: notes[name] = str(out/f"{name}.json")
     return notes
 
-# %% ../nbs/60_cli.ipynb #f690ea4b
+# %% ../nbs/60_cli.ipynb #95ec9ecc
 @command("brainmtl ablate quick --store stores/mine --seeds 3 --variants joint,seg_only,cls_only,no_warmup:1")
 def ablate(recipe:str, # a shipped recipe or a YAML file, to be varied
            store:Path=Path("store"), # folder of the prepared store
@@ -244,7 +245,8 @@ def ablate(recipe:str, # a shipped recipe or a YAML file, to be varied
     from brainmtl.recipe import load_recipe
     plan = load_recipe(recipe, set_)
     made = run_ablation(plan, store, variants.split(","), range(seeds), run, root, backend, jobs, address, device=device)
-    return {"results": root/"results"/run/"ablation.json", "comparisons": [c["sentence"] for c in made["comparisons"]]}
+    failed = [f"{c['cell']}: {c['sentence']}" for c in made["cells"] if c["status"] == "failed"]
+    return {"results": root/"results"/run/"ablation.json", "comparisons": [c["sentence"] for c in made["comparisons"]], "failed": failed}
 
 # %% ../nbs/60_cli.ipynb #163ffe28
 @command("brainmtl report mine --store stores/mine")
@@ -297,6 +299,27 @@ def app_(model:Path|None=None, # folder of a trained stage; the reference model 
     from brainmtl.app import run_app
     run_app(model, port, device)
     return {}
+
+# %% ../nbs/60_cli.ipynb #232b092f
+@command("brainmtl export --model checkpoints/mine/joint --out onnx")
+def export(model:Path|None=None, # folder of a trained stage; the reference model when left out
+           out:Path=Path("onnx"), # folder for model.onnx and model.json
+           )->dict: # where it is
+    "Write a network as ONNX, with everything a program in another language needs to use it. Needs the extra `onnx`."
+    from brainmtl.export import export_onnx
+    return {"onnx": export_onnx(model, out)}
+
+
+@command("brainmtl bench --out bench.json")
+def bench(out:Path|None=None, # JSON file for the measurements
+          areas:str|None=None, # names separated by commas; all when left out
+          quick:bool=False, # tiny sizes, to see that it works
+          device:str|None=None, # cpu, cuda, cuda:1 or mps; the best there is when left out
+          )->dict: # a table
+    "Time training, prediction, loading, preparing and starting on this machine, beside peers and the machine's own limit."
+    from brainmtl.benchmark import bench_table, run_bench
+    made = run_bench(quick, areas.split(",") if areas else None, device, out)
+    return {"written": out, "machine": made["machine"], "table": bench_table(made).splitlines()}
 
 # %% ../nbs/60_cli.ipynb #b60b41b3
 @command("brainmtl demo")
