@@ -94,7 +94,7 @@ def best_baseline(folder:Path, # of one run's results
     best = max(there, key=there.__getitem__, default="")
     return f"{there[best]:.2f} ({best})" if best else "–"
 
-# %% ../nbs/91_readme.ipynb #93b2cdbb
+# %% ../nbs/91_readme.ipynb #4b4ac59f
 def target_table(results:Path, # folder with targets.csv and one folder per run
                  )->str: # Markdown table: measured, trivial, others, target
     "Set every score that was aimed at beside what was measured; what was not measured says so."
@@ -107,7 +107,7 @@ def target_table(results:Path, # folder with targets.csv and one folder per run
         rows.append({"Score": t["score"], "Measured [95 % interval]": value, "Best trivial rule": trivial, "Prior or peers": t["prior"], "Target": t["target"]})
     return markdown_table(rows)
 
-
+# %% ../nbs/91_readme.ipynb #775f81df
 def sharing_text(results:Path, # folder with one folder per run
                  run:str="real_ablation", # the run of the controls
                  )->str: # Markdown list, one verdict per line, or a sentence when there is none
@@ -168,7 +168,7 @@ def cell_markdown(cell:dict, # a processed notebook cell
         parts.append("".join(markdown) if markdown else "\n".join(f"    {line}" for line in output_text(output).strip("\n").splitlines()))
     return "\n\n".join(parts)
 
-# %% ../nbs/91_readme.ipynb #768615be
+# %% ../nbs/91_readme.ipynb #5c0651be
 def readme_text(index:Path, # the index notebook, outputs stored
                 )->str: # the whole README
     "Convert the index notebook as `nbdev_readme` does, without Quarto; needs the `dev` extra."
@@ -182,7 +182,7 @@ def readme_text(index:Path, # the index notebook, outputs stored
     FilterDefaults()(nb)
     header, *cells = [cell_markdown(c) for c in nb.cells]
     title = re.search(r"^title: (.+)$", header, re.M)
-    body = pypandoc.convert_text("\n\n".join(filter(None, cells)), "gfm", format="markdown", extra_args=["--wrap=preserve"])
+    body = pypandoc.convert_text("\n\n".join(filter(None, cells)), "gfm", format="markdown-implicit_figures", extra_args=["--wrap=preserve"])
     body = re.sub(r"\]\((?=images/|tutorials/|[\w.]+\.ipynb)", "](nbs/", body).replace("](../", "](")
     return f"# {title[1].strip()}\n\n\n{body}" if title else body
 
