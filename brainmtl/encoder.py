@@ -32,7 +32,7 @@ class ConvBlock(nn.Sequential):
             layers += [nn.Conv2d(channels, out_channels, 3, padding=1, bias=False), make_norm(norm, out_channels), nn.ReLU(inplace=True)]
         super().__init__(*layers)
 
-# %% ../nbs/10_encoder.ipynb #97b93dc7
+# %% ../nbs/10_encoder.ipynb #5fec8e10
 class UNetEncoder(nn.Module):
     "A U-Net's contracting path: `depth` poolings, channels doubled at each (Ronneberger et al. 2015), after an optional space-to-depth stem (Shi et al. 2016)."
 
@@ -59,6 +59,5 @@ class UNetEncoder(nn.Module):
 
     def _check(self, x:Tensor):
         unit, (H, W) = self.unit, x.shape[-2:]
-        if H % unit or W % unit:
-            cure = f"pad to ({-(-H // unit) * unit}, {-(-W // unit) * unit})"
-            raise UserError(f"height and width must divide by {unit}", got=(H, W), cure=cure)
+        cure = f"pad to ({-(-H // unit) * unit}, {-(-W // unit) * unit})"
+        if H % unit or W % unit: raise UserError(f"height and width must divide by {unit}", got=(H, W), cure=cure)

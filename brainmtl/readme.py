@@ -117,7 +117,7 @@ def sharing_text(results:Path, # folder with one folder per run
     wanted = {"seg_only": ("volume Dice",), "cls_only": ("AUC", "balanced accuracy")}
     return "\n".join(f"- {c['sentence']}." for c in read_json(path)["comparisons"] if c["what"] in wanted.get(c["b"], ()))
 
-# %% ../nbs/91_readme.ipynb #237f6c04
+# %% ../nbs/91_readme.ipynb #2110a2b3
 def drawn_by(path:Path, # a PNG of `front_picture`
              )->str: # the hash in it; empty when there is no such picture
     "Read which weights drew a picture."
@@ -140,7 +140,7 @@ def front_picture(path:Path, # PNG to write
     with atomic_path(Path(path)) as tmp: _draw(result, seg[..., z].T > 0, ask.explain(result)).savefig(tmp, format="png", dpi=80, metadata={"weights": weights})
     return True
 
-
+# %% ../nbs/91_readme.ipynb #c6926d7a
 def _draw(result:PredictionResult, truth:np.ndarray, cam:np.ndarray)->Figure:
     figure = Figure(figsize=(9.6, 2.9), layout="constrained")
     layers = {"a synthetic slice": None, "where: drawn mask, true outline": result.plane(result.drawn[0]),
