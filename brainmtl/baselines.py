@@ -380,7 +380,7 @@ def probe_findings(source:dict|None, # of `source_probe`
     if shuffled: out.append(_said("shuffled", shuffled["shuffled"], not shuffled["holds"]))
     return out
 
-# %% ../nbs/31_baselines.ipynb #5d6e783a
+# %% ../nbs/31_baselines.ipynb #1dc75dea
 def run_probes(checkpoint:str|Path, # folder of a trained stage
                store:Store|str|Path, # prepared slices
                out:str|Path|None=None, # folder for probes.json; None writes nothing
@@ -395,7 +395,8 @@ def run_probes(checkpoint:str|Path, # folder of a trained stage
     _apart(split)
     model, meta = load_checkpoint(checkpoint, runtime)
     if "cls" not in settings(meta)["tasks"]: raise UserError(f"{checkpoint} has no trained head to probe", cure="give a stage that trained one")
-    rows = {k: pick_rows(store.index.loc[select_rows(store, part)], limit and times*limit, seed) for k, part, times in (("train", "train", 4), ("test", split, 1))}
+    wanted = ("train", "train", 4), ("test", split, 1)
+    rows = {k: pick_rows(store.index.loc[select_rows(store, part)], limit and times*limit, seed) for k, part, times in wanted}
     index = {k: store.index.loc[r] for k, r in rows.items()}
     features = {k: pooled_features(model, store, r, runtime) for k, r in rows.items()}
     source, shuffled = source_probe(features, index, n, seed), shuffled_probe(features, index, seed=seed, n=n)
