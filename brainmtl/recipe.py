@@ -78,7 +78,7 @@ class EvaluateConfig(Part):
     min_component_px: int = Field(0, ge=0)                # drop predicted islands smaller than this
     bootstrap: int = Field(2000, ge=100)                  # resamples of patients for an interval
 
-# %% ../nbs/00_recipe.ipynb #861117b7
+# %% ../nbs/00_recipe.ipynb #2716d6a2
 class Recipe(Part):
     "A whole run; raises `UserError` for a key or a value that does not fit."
     name: str                                             # short name of the run's kind
@@ -95,9 +95,8 @@ class Recipe(Part):
     def _fits(self)->"Recipe":
         unit = self.model.stem * 2**self.model.depth
         for size in (self.data.size, *(s.train_size for s in (self.seg_warmup, self.cls_head, self.joint) if s.train_size)):
-            if size % unit:
-                cure = f"use {-(-size // unit) * unit}"
-                raise ValueError(f"size {size} must divide by {unit} at depth {self.model.depth} and stem {self.model.stem}; {cure}")
+            cure = f"use {-(-size // unit) * unit}"
+            if size % unit: raise ValueError(f"size {size} must divide by {unit} = stem × 2**depth; {cure}")
         return self
 
     @property
