@@ -13,6 +13,7 @@ shared = repo.parent / "shared"
 quiet = {"CI": "true", "MPLBACKEND": "agg", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONWARNINGS": "ignore"}
 clean = 'test -z "$(git status --porcelain)" || { git status --porcelain; git diff | head -50; git checkout -q .; git clean -fdq; exit 1; }'
 results: list[tuple[str, str]] = []  # (name, "ok" | what failed)
+skipped: list[str] = []  # what could not be checked here, and why
 started = time.time()
 
 
@@ -110,9 +111,21 @@ def second_command(work):
     check("mypy", "mypy", main, env)
     check("notebooks process for the site", f"python -c 'from nbdev.serve import proc_nbs; proc_nbs()'\n{clean}", main, env)
     check("slow cells of metrics and training", "nbdev_test --timing --flags slow --file_re '^2[12]_'", main, env, limit=2400)
+    browser(main, env)
     if (shared / "data").is_dir():
         unpack = f"python {shared}/bin/unpack-data data/raw"
         check("cells on real data", f"{unpack} && nbdev_test --timing --flags data --file_re '^0[35]_'", main, env, limit=2400)
+
+
+def browser(main, env):
+    "Page and inspector in a real browser. Debian's Chromium is installed where it is absent and root may; elsewhere the check is skipped."
+    have = "python -c 'from brainmtl.browser import find_browser; exit(not find_browser())'"
+    install = "apt-get update -q && apt-get install -q -y --no-install-recommends chromium chromium-driver"
+    for command in (have, f"{{ {install}; }} >&2 && {have}" if os.geteuid() == 0 and shutil.which("apt-get") else "false"):
+        try: sh(command, main, env)
+        except subprocess.SubprocessError: continue
+        return check("page and inspector in a browser", "nbdev_test --timing --flags browser --file_re '^(09|41|43)_'", main, env, limit=3600)
+    skipped.append("page and inspector in a browser: no chromium with chromedriver, and none can be installed")
 
 
 def house(main, env):
@@ -136,6 +149,7 @@ with tempfile.TemporaryDirectory(prefix="brainmtl-ci-") as tmp:
     second_command(Path(tmp))
 failed = [(name, how) for name, how in results if how != "ok"]
 print(f"\n{time.time() - started:.0f} s in all")
+for line in skipped: print(f"SKIPPED {line}")
 for name, how in failed: print(f"FAILED {name}: {how}")
 print(f"{len(results) - len(failed)} passed, {len(failed)} failed", flush=True)
 sys.exit(bool(failed) or not results)

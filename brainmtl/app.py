@@ -6,7 +6,8 @@
 __all__ = ['CAM_COLOUR', 'SPREAD_COLOUR', 'OPACITY', 'SUFFIXES', 'SAMPLES', 'CAPTIONS', 'layers', 'calibration_note',
            'verdict_line', 'table', 'page', 'app_command', 'run_app']
 
-# %% ../nbs/43_app.ipynb #7b170d3b
+# %% ../nbs/43_app.ipynb #74e42a2f
+import signal
 import subprocess
 import sys
 import tempfile
@@ -108,7 +109,7 @@ def _ask(predictor:Predictor, lock:Lock)->None:
     chosen = st.selectbox("Show", list(answers)) if len(answers) > 1 else next(iter(answers))
     _one(predictor, lock, answers[chosen])
 
-# %% ../nbs/43_app.ipynb #0fedd30f
+# %% ../nbs/43_app.ipynb #7fa230d3
 def _several(answers:dict[str, PredictionResult|str])->None:
     rows = table(answers)
     st.dataframe(rows, hide_index=True)
@@ -124,17 +125,18 @@ def _one(predictor:Predictor, lock:Lock, result:PredictionResult|str)->None:
         s = st.slider("Axial slice", 0, len(result.slices) - 1, s, help="Arrow keys move by one slice.")
         st.line_chart(result.slices.set_index("slice")[["p"]].rename(columns={"p": "probability per slice"}), height=160)
     if result.found: _layers(predictor, lock, result, s)
-    else: st.image(result.background(s), caption="The slice; no mask is shown when no tumor was detected.", width=320)
+    else: st.image(result.background(s), caption="The slice; no mask is shown when no tumor was detected.", width=320, alt="The slice, nothing drawn on it")
     end = "png" if result.kind == "picture" else "nii.gz"
     st.download_button(f"Download the mask (.{end})", result.mask_bytes(), f"{safe_stem(result.name)}_mask.{end}")
 
-# %% ../nbs/43_app.ipynb #99e988fb
+# %% ../nbs/43_app.ipynb #b87987d6
 def _layers(predictor:Predictor, lock:Lock, result:PredictionResult, s:int)->None:
     names = [n for n in OPACITY if n != "Uncertainty" or result.seg_std is not None]
     columns = st.columns(len(names))
     opacity = {n: c.slider(f"{n}: opacity", 0., 1., OPACITY[n], .05) for n, c in zip(names, columns)}
     with lock: cam = predictor.explain(result, s)
-    for column, (name, picture) in zip(columns, layers(result, s, cam, opacity).items()): column.image(picture, caption=CAPTIONS[name], width=320)
+    for column, (name, picture) in zip(columns, layers(result, s, cam, opacity).items()):
+        column.image(picture, caption=CAPTIONS[name], width=320, alt=f"{name} over axial slice {s}")
 
 CAPTIONS = {"Mask": "Mask: what the model outlines as tumour", "Grad-CAM": "Grad-CAM: where the probability comes from",
             "Uncertainty": "Uncertainty: where networks with dropout disagree"}
@@ -147,7 +149,7 @@ def _about(predictor:Predictor)->None:
             **{f"threshold: {k}": v for k, v in card["thresholds"].items()}, **{f"measured: {k}": v for k, v in (meta.get("metrics") or {}).items()}}
     st.table(pd.DataFrame({"value": {k: str(v) for k, v in rows.items() if v is not None}}))
 
-# %% ../nbs/43_app.ipynb #b38de58c
+# %% ../nbs/43_app.ipynb #3ed54018
 def app_command(script:Path, # file to write: what Streamlit runs
                 model:str|Path|None=None, # a checkpoint; None: the reference model
                 port:int=8501, # port to listen on
@@ -159,7 +161,8 @@ def app_command(script:Path, # file to write: what Streamlit runs
     if st is None: raise UserError("the page needs the extra `app`", got="no streamlit", cure='pip install "brainmtl[app]"')
     script.write_text(f"from brainmtl.app import page\npage({str(model) if model else None!r}, {device!r})\n", encoding="utf-8")
     options = {"server.address": "127.0.0.1", "server.port": port, "server.maxUploadSize": max_mb, "server.headless": str(not browser).lower(),
-               "browser.gatherUsageStats": "false", "client.showErrorDetails": "none", "server.fileWatcherType": "none"}
+               "browser.gatherUsageStats": "false", "client.showErrorDetails": "none", "client.toolbarMode": "minimal",
+               "server.showEmailPrompt": "false", "server.fileWatcherType": "none"}
     return [sys.executable, "-m", "streamlit", "run", str(script), *(f"--{k}={v}" for k, v in options.items())]
 
 def run_app(model:str|Path|None=None, # a checkpoint; None: the reference model
@@ -167,8 +170,9 @@ def run_app(model:str|Path|None=None, # a checkpoint; None: the reference model
             device:str|None=None, # "cpu", "cuda", …; None: the best there is
             browser:bool=True, # open a browser window?
            )->int: # exit code of Streamlit
-    "Open the page and keep it until Ctrl-C; raises `UserError` when the model or the extra `app` is missing."
+    "Open the page and keep it until Ctrl-C or SIGTERM; raises `UserError` when the model or the extra `app` is missing."
     Predictor(model, device)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)) # ends Streamlit too
     with tempfile.TemporaryDirectory() as folder:
         try: return subprocess.run(app_command(Path(folder)/"brainmtl_page.py", model, port, device, browser)).returncode
         except KeyboardInterrupt: return 0
