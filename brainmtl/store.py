@@ -6,7 +6,7 @@
 __all__ = ['VERSION', 'COLUMNS', 'code_fingerprint', 'case_stamp', 'slice_facts', 'write_case', 'read_case', 'connect', 'Split',
            'read_split', 'make_split', 'StoreReport', 'build_store', 'Store']
 
-# %% ../nbs/06_store.ipynb #c13198af
+# %% ../nbs/06_store.ipynb #6233346a
 import ast
 import hashlib
 import inspect
@@ -15,7 +15,8 @@ import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from copy import copy
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -430,3 +431,21 @@ def mask(self:Store,
         )->np.ndarray|None: # uint8 view (size, size), values {0, 1}; None: no mask is known
     "Give the mask of a row."
     return self._array(self._case[row], "mask.npy")[self._place[row]] if self._masked[row] else None
+
+# %% ../nbs/06_store.ipynb #6bbca390
+@patch
+def fold(self:Store,
+         k:int, # the fold to test on, from 0; the next one is for choosing, the others train
+         repeat:int=0, # 0: the folds of split.json; any other number draws new ones
+        )->Store: # the same slices, split in another way; sources that are held out are in no part
+    "Look at the store as fold `k` of a cross-validation sees it; raises `UserError` when there is no such fold."
+    split = self.split if repeat == 0 else make_split(self.index, self.split.seed + repeat)
+    n = len(set(split.folds.values()))
+    if not 0 <= k < n: raise UserError(f"the store has folds 0 to {n - 1}", got=k)
+    role = {k: "test", (k + 1) % n: "val"}
+    parts:dict[str, list] = {name: [] for name in ("train", "val", "test")}
+    for group, f in split.folds.items(): parts[role.get(f, "train")].append(group)
+    turned = copy(self)
+    turned.split = replace(split, **{name: tuple(groups) for name, groups in parts.items()})
+    turned.index = self.index.assign(split=turned.split.of(self.index.group))
+    return turned
