@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'FORMAT_VERSION', 'INTENDED_USE', 'MultiTaskModel', 'part_costs', 'save_checkpoint', 'load_checkpoint',
-           'load_weights', 'fold_norms', 'ask']
+           'load_weights', 'fold_norms', 'speed_up', 'ask']
 
 # %% ../nbs/13_model.ipynb #cbc38413
 from copy import deepcopy
@@ -198,22 +198,29 @@ def fold_norms(model:MultiTaskModel, # a trained network
             if isinstance(layer, nn.BatchNorm2d): block[i - 1], block[i] = fuse_conv_bn_eval(block[i - 1], layer), nn.Identity()
     return model
 
-# %% ../nbs/13_model.ipynb #1fc42bae
+# %% ../nbs/13_model.ipynb #92aa90c4
+def speed_up(model:MultiTaskModel, # a trained network
+             runtime:Runtime, # device and precision
+            )->MultiTaskModel: # a copy in evaluation mode, for `ask` only
+    "Fold the norms and hold the weights in the runtime's precision; answers differ from the network's own by rounding."
+    model = runtime.place(fold_norms(model))
+    for layer in model.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)): layer.to(runtime.dtype)
+    return model
+
+# %% ../nbs/13_model.ipynb #8e8864d1
 def ask(model:MultiTaskModel, # network in evaluation mode
         x:Tensor, # prepared slices, (B, C, H, W)
         runtime:Runtime, # device and precision
         flip:bool=False, # average with the answer to the mirrored slice?
         tasks:tuple=("seg", "cls"), # what to ask for
        )->dict: # "seg": P(tumour) per pixel (B, H, W), "logit": log odds per slice (B,), float32, None if not asked for; "features" of `x`
-    "Answer both questions in one encoder pass per view; probabilities of pixels and logits of slices are averaged over the views."
-    masks, logits, features = [], [], None
+    "Answer both questions in one encoder pass, both views in one batch; probabilities of pixels and logits of slices are averaged over the views."
+    n = x.shape[0]
     with torch.inference_mode(), runtime.autocast():
-        for mirrored in (False, True)[:1 + flip]:
-            out = model(runtime.move(x.flip(-1) if mirrored else x), do_seg="seg" in tasks, do_cls="cls" in tasks)
-            features = out["features"] if features is None else features
-            if out["seg"] is not None:
-                p = out["seg"].float().sigmoid()[:, 0]
-                masks.append(p.flip(-1) if mirrored else p)
-            if out["cls"] is not None: logits.append(out["cls"].float().diff(dim=1)[:, 0])
-    mean = lambda answers: torch.stack(answers).mean(0) if answers else None
-    return dict(seg=mean(masks), logit=mean(logits), features=features)
+        out = model(runtime.move(torch.cat([x, x.flip(-1)]) if flip else x), do_seg="seg" in tasks, do_cls="cls" in tasks)
+        seg = None if out["seg"] is None else out["seg"].float().sigmoid()[:, 0]
+        logit = None if out["cls"] is None else out["cls"].float().diff(dim=1)[:, 0]
+    if flip and seg is not None: seg = torch.stack([seg[:n], seg[n:].flip(-1)]).mean(0)
+    if flip and logit is not None: logit = torch.stack([logit[:n], logit[n:]]).mean(0)
+    return dict(seg=seg, logit=logit, features=[f[:n] for f in out["features"]])

@@ -28,12 +28,13 @@ from PIL import Image
 from scipy import ndimage as ndi
 from tqdm.auto import tqdm
 
-# %% ../nbs/40_predict.ipynb #76a75e7c
+# %% ../nbs/40_predict.ipynb #6d6af302
 import brainmtl
+from . import preprocess, sources
 from .evaluate import clean_mask, settings
 from .files import UserError, atomic_path, write_json
 from .gradcam import gradcam
-from .model import ask, load_checkpoint
+from .model import ask, load_checkpoint, speed_up
 from .preprocess import Prepared, prepare_scan
 from .runtime import choose_runtime
 from .sources import BRATS_ENDS, BRATS_NAME, Case, Scan, read_picture
@@ -333,7 +334,7 @@ def safe_stem(name:str, # any text, for example an uploaded file's name
     stem = re.sub(r"\.(nii(\.gz)?|png|jpe?g|tiff?)$", "", Path(name).name, flags=re.IGNORECASE)
     return re.sub(r"[^\w-]+", "-", stem, flags=re.ASCII).strip("-_")[:80] or "input"
 
-# %% ../nbs/40_predict.ipynb #f6e76f44
+# %% ../nbs/40_predict.ipynb #a146ff63
 REFERENCE = Path(brainmtl.__file__).resolve().parents[1]/"checkpoints"/"reference"
 
 class Predictor:
@@ -341,9 +342,11 @@ class Predictor:
 
     def __init__(self,
                  checkpoint:str|Path|None=None, # folder of a trained stage; None: the reference model that ships with the repository
-                 device:str|None=None): # "cpu", "cuda", …; None: the best there is
-        self.runtime = choose_runtime(device)
+                 device:str|None=None, # "cpu", "cuda", …; None: the best there is
+                 precision:str|None=None): # "bf16" or "fp32"; None: bf16 where the hardware has it
+        self.runtime = choose_runtime(device, precision)
         self.model, self.meta = load_checkpoint(checkpoint or REFERENCE, self.runtime)
+        self.fast = speed_up(self.model, self.runtime)
         self.how = settings(self.meta)
         self.modalities, self.size = tuple(self.meta.get("modalities", ("flair",))), int(self.meta.get("input_size", 256))
         if set(self.how["tasks"]) != {"seg", "cls"}:
@@ -355,7 +358,7 @@ class Predictor:
 def card(self:Predictor)->dict: # plain values
     "Say what answers: the hashes of weights, preprocessing code, split and recipe, thresholds, temperature, and how the answer is made."
     keys = ("split_hash", "recipe_fingerprint", "thresholds", "temperature", "modalities", "input_size")
-    return {"version": brainmtl.__version__, "weights": self.meta["weights_hash"], "preprocess": code_fingerprint(),
+    return {"version": brainmtl.__version__, "weights": self.meta["weights_hash"], "preprocess": code_fingerprint(sources, preprocess),
             "trained_preprocess": self.meta.get("preprocess"), **{k: self.meta.get(k) for k in keys},
             "flip": self.how["flip"], "min_component_px": self.how["min_component_px"]}
 
@@ -367,16 +370,16 @@ def case_probability(p:np.ndarray, # calibrated probability of each slice in ord
     if len(seen) < 3: return float(seen.max()) if len(seen) else 0.
     return float(np.convolve(seen, np.ones(3) / 3, "valid").max())
 
-# %% ../nbs/40_predict.ipynb #a729baa5
+# %% ../nbs/40_predict.ipynb #e4caa545
 BATCH = 8
 
 @patch
 def _slices(self:Predictor, image:np.ndarray, samples:int)->dict[str, np.ndarray]:
-    "Ask about prepared slices (n, C, H, W), rounded to float16 as the store rounds them; one encoder pass each (two with `flip`)."
+    "Ask about prepared slices (n, C, H, W), rounded to float16 as the store rounds them; one encoder pass per view."
     parts = []
     for start in range(0, len(image), BATCH):
         x = torch.from_numpy(image[start:start + BATCH].astype(np.float16).astype(np.float32))
-        out = ask(self.model, x, self.runtime, self.how["flip"])
+        out = ask(self.fast, x, self.runtime, self.how["flip"])
         row = {"p": (out["logit"] / self.how["temperature"]).sigmoid(), "seg": out["seg"]}
         if samples: row |= self._spreads(out["features"], samples)
         parts.append({k: v.float().cpu().numpy() for k, v in row.items()})
@@ -386,11 +389,11 @@ def _slices(self:Predictor, image:np.ndarray, samples:int)->dict[str, np.ndarray
 def _spreads(self:Predictor, features:list[torch.Tensor], samples:int)->dict[str, torch.Tensor]:
     "Standard deviation of both answers under dropout, from features that are there already."
     devices = [self.runtime.device] if self.runtime.device.type == "cuda" else []
-    with torch.inference_mode(), self.runtime.autocast(), dropping(self.model), torch.random.fork_rng(devices=devices):
+    with torch.inference_mode(), self.runtime.autocast(), dropping(self.fast), torch.random.fork_rng(devices=devices):
         torch.manual_seed(0)
-        logits = (self.model.head(features[-1]).float().diff(dim=1)[:, 0] for _ in range(samples))
+        logits = (self.fast.head(features[-1]).float().diff(dim=1)[:, 0] for _ in range(samples))
         return {"p_std": spread((z / self.how["temperature"]).sigmoid() for z in logits).std,
-                "seg_std": spread(probability(self.model, features, "seg")[:, 0] for _ in range(samples)).std}
+                "seg_std": spread(probability(self.fast, features, "seg")[:, 0] for _ in range(samples)).std}
 
 # %% ../nbs/40_predict.ipynb #7207bf05
 @patch
