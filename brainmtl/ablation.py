@@ -92,7 +92,7 @@ def pieces(recipe:Recipe, # the recipe of one run
         out.append(Piece(build_recipe(values), stage, out[-1] if out else None))
     return out
 
-# %% ../nbs/35_ablation.ipynb #dc01f8ca
+# %% ../nbs/35_ablation.ipynb #96d03dd9
 def _sentence(error:Exception)->str:
     "What went wrong, in one line."
     if isinstance(error, UserError): return str(error)
@@ -104,7 +104,7 @@ def _copy(source:Path, target:Path)->None:
     with atomic_path(target) as tmp: shutil.copytree(source, tmp, ignore=shutil.ignore_patterns("last"))
 
 def train_piece(piece:Piece, # what to train; its past is there already
-                store:str|Path, # prepared slices
+                store:Store|str|Path, # prepared slices
                 work:str|Path, # folder of all pieces
                 device:str|None=None, # as `choose_runtime` takes it
                 show:bool=False, # progress bars?
@@ -115,13 +115,14 @@ def train_piece(piece:Piece, # what to train; its past is there already
         while past:
             _copy(Path(work)/"checkpoints"/past.name/past.stage, here/past.stage)
             past = past.before
-        run_training(piece.recipe, Store(store), piece.name, work, piece.stage, choose_runtime(device), show)
+        store = store if isinstance(store, Store) else Store(store)
+        run_training(piece.recipe, store, piece.name, work, piece.stage, choose_runtime(device), show)
     except Exception as error: return _sentence(error)
     return None
 
-# %% ../nbs/35_ablation.ipynb #399f7178
+# %% ../nbs/35_ablation.ipynb #bbc3d2a3
 def score_cell(piece:Piece, # the last stage of the run
-               store:str|Path, # prepared slices
+               store:Store|str|Path, # prepared slices
                work:str|Path, # folder of all pieces
                out:str|Path, # folder for evaluation.json, slices.csv and cell.json
                about:dict, # what cell.json says beside the outcome: cell, variant, seed, recipe, store
@@ -129,7 +130,8 @@ def score_cell(piece:Piece, # the last stage of the run
                device:str|None=None, # as `choose_runtime` takes it
               )->dict: # content of cell.json: about, "status" (done or failed), "sentence"
     "Calibrate on validation, score, and write down the outcome; an error becomes a sentence."
-    store, runtime, checkpoint = Store(store), choose_runtime(device), Path(work)/"checkpoints"/piece.name/piece.stage
+    store, runtime = store if isinstance(store, Store) else Store(store), choose_runtime(device)
+    checkpoint = Path(work)/"checkpoints"/piece.name/piece.stage
     try:
         try: calibrate_checkpoint(checkpoint, store, runtime=runtime, n=100)
         except UserError as error: about = {**about, "calibration": str(error)}

@@ -6,7 +6,7 @@
 __all__ = ['VERSION', 'COLUMNS', 'code_fingerprint', 'case_stamp', 'slice_facts', 'write_case', 'read_case', 'connect', 'Split',
            'read_split', 'make_split', 'StoreReport', 'build_store', 'Store']
 
-# %% ../nbs/06_store.ipynb #6233346a
+# %% ../nbs/06_store.ipynb #65ccd8e7
 import ast
 import hashlib
 import inspect
@@ -24,7 +24,7 @@ import joblib
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import ProcessPoolExecutor
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from tqdm.auto import tqdm
@@ -267,18 +267,17 @@ def _begin(self:_Build):
     write_json(self.path / "building.json", self.settings)
     (self.path / "store.json").unlink(missing_ok=True)
 
-# %% ../nbs/06_store.ipynb #c875846d
+# %% ../nbs/06_store.ipynb #915ef17a
 def _one(case:Case, folder:Path, *settings)->tuple[str, str|None]: return case.case, write_case(case, folder / case.case, *settings)
 
 def _results(jobs:list, workers:int)->Iterator[tuple[str, str|None]]:
     "Do the jobs in this process or in others, and give each result when it is there; what is not consumed is stopped."
     if workers == 1: return (yield from (_one(*job) for job in jobs))
-    pool, done = get_reusable_executor(workers), False
+    pool, done = ProcessPoolExecutor(workers), False
     try:
         for future in as_completed([pool.submit(_one, *job) for job in jobs]): yield future.result()
         done = True
-    finally:
-        if not done: pool.shutdown(kill_workers=True)
+    finally: pool.shutdown(kill_workers=not done)
 
 @patch
 def _prepare(self:_Build, todo:list, workers:int|None, strict:bool, progress:bool):
