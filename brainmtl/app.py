@@ -6,7 +6,7 @@
 __all__ = ['CAM_COLOUR', 'SPREAD_COLOUR', 'OPACITY', 'SUFFIXES', 'SAMPLES', 'CAPTIONS', 'layers', 'calibration_note',
            'verdict_line', 'table', 'page', 'app_command', 'run_app']
 
-# %% ../nbs/43_app.ipynb #74e42a2f
+# %% ../nbs/43_app.ipynb #f57927c5
 import signal
 import subprocess
 import sys
@@ -21,7 +21,7 @@ import pandas as pd
 try: import streamlit as st
 except ModuleNotFoundError: st = None
 
-from .files import UserError
+from .files import UserError, need_extra
 from .predict import NOTICE, PredictionResult, Predictor, blend, safe_stem, table_row
 
 # %% ../nbs/43_app.ipynb #518a8f1c
@@ -149,7 +149,7 @@ def _about(predictor:Predictor)->None:
             **{f"threshold: {k}": v for k, v in card["thresholds"].items()}, **{f"measured: {k}": v for k, v in (meta.get("metrics") or {}).items()}}
     st.table(pd.DataFrame({"value": {k: str(v) for k, v in rows.items() if v is not None}}))
 
-# %% ../nbs/43_app.ipynb #3ed54018
+# %% ../nbs/43_app.ipynb #63269406
 def app_command(script:Path, # file to write: what Streamlit runs
                 model:str|Path|None=None, # a checkpoint; None: the reference model
                 port:int=8501, # port to listen on
@@ -158,7 +158,7 @@ def app_command(script:Path, # file to write: what Streamlit runs
                 max_mb:int=64, # largest upload, MiB
                )->list[str]: # the command line
     "Write the script and give the command that starts it: on this machine's own address only, without usage statistics."
-    if st is None: raise UserError("the page needs the extra `app`", got="no streamlit", cure='pip install "brainmtl[app]"')
+    need_extra("the page", "app", "streamlit")
     script.write_text(f"from brainmtl.app import page\npage({str(model) if model else None!r}, {device!r})\n", encoding="utf-8")
     options = {"server.address": "127.0.0.1", "server.port": port, "server.maxUploadSize": max_mb, "server.headless": str(not browser).lower(),
                "browser.gatherUsageStats": "false", "client.showErrorDetails": "none", "client.toolbarMode": "minimal",

@@ -92,7 +92,7 @@ def _flags(width:int, height:int)->list[str]:
              "disable-component-update", "force-device-scale-factor=1"]
     return flags + ["no-sandbox"] * (hasattr(os, "geteuid") and os.geteuid() == 0)  # the sandbox refuses to be started by root
 
-# %% ../nbs/09_browser.ipynb #b927eec2
+# %% ../nbs/09_browser.ipynb #a4a21a5b
 @contextmanager
 def open_browser(folder:str|Path, # where downloads go
                  width:int=1280, # of the window, pixels
@@ -101,7 +101,7 @@ def open_browser(folder:str|Path, # where downloads go
     "Open a browser without a window for the time of a block; raises `UserError` when there is none."
     found = find_browser()
     if not found: raise UserError("no browser to test with", got="no chromium, chromedriver or selenium",
-                                  cure='apt-get install chromium chromium-driver; pip install "brainmtl[dev]"')
+                                  cure='apt-get install chromium chromium-driver; pip install -c constraints.txt -e ".[dev]"')
     options = webdriver.ChromeOptions()
     options.binary_location = found[0]
     for flag in _flags(width, height): options.add_argument(f"--{flag}")
