@@ -94,6 +94,23 @@ def real_data(main, env):
     check("real data: prepare", prepare, main, env)
     check("real data: second prepare finds nothing to do", prepare, main, env)
     check("real data: audit", "brainmtl audit stores/real", main, env)
+    again = "brainmtl evaluate checkpoints/reference --store stores/real --out again --scores-only"
+    if check("real data: score the shipped model", again, main, env):
+        check("real data: it scores as results/reference says", lambda: same_scores(main / "again", main / "results/reference"), main)
+
+
+def same_scores(again, published):
+    "Volume Dice and AUC of every source agree to 0.01, which is more than another processor's bfloat16 changes."
+    new, old = (json.loads((folder / "evaluation.json").read_text()) for folder in (again, published))
+    assert new["split"]["hash"] == old["split"]["hash"], "another split of the patients"
+    for task, names in (("segmentation", ("volume", "dice")), ("classification", ("auc",))):
+        for source, scores in old[task]["sources"].items():
+            values = []
+            for found in (new[task]["sources"][source], scores):
+                for name in names: found = (found or {}).get(name)
+                values.append((found or {}).get("value"))
+            print(source, *names, *values, flush=True)
+            assert values[0] == values[1] or abs(values[0] - values[1]) <= 0.01, f"{source}: {values[0]} instead of {values[1]}"
 
 
 def second_command(work):
