@@ -6,7 +6,7 @@
 __all__ = ['TEMPERATURES', 'CUTS', 'ISLANDS', 'VERSION', 'source_weights', 'log_loss', 'fit_temperature', 'operating_points',
            'reliability', 'reliability_figure', 'mask_grid', 'choose_cut', 'calibrate_table', 'calibrate_checkpoint']
 
-# %% ../nbs/32_calibrate.ipynb #a13e3d48
+# %% ../nbs/32_calibrate.ipynb #f6d4fa39
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -19,10 +19,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from .dataset import MultiSourceDataset, make_loader, select_rows
-from .evaluate import ask, check_store, clean_mask, predict_rows, settings
+from .evaluate import check_store, clean_mask, predict_rows, settings
 from .files import UserError, atomic_path, read_json, write_json
 from .metrics import bootstrap_ci, dice, ece, seg_counts
-from .model import MultiTaskModel, load_checkpoint
+from .model import MultiTaskModel, ask, load_checkpoint
 from .runtime import Runtime, choose_runtime
 from .store import Store
 
