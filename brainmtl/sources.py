@@ -7,7 +7,7 @@ __all__ = ['PICTURE_FORMATS', 'PICTURE_SUFFIXES', 'MAX_PIXELS', 'MAX_VOXELS', 'L
            'LGG_NAME', 'NO_FOLDER', 'YES_FOLDER', 'read_picture', 'read_nifti', 'check_labels', 'Scan', 'Case',
            'BratsSource', 'LggSource', 'folder_class', 'ClassFolderSource', 'PatternSource', 'find_cases']
 
-# %% ../nbs/03_sources.ipynb #f5e4e67e
+# %% ../nbs/03_sources.ipynb #91266b80
 import csv
 import glob
 import os
@@ -23,13 +23,15 @@ from typing import Any, BinaryIO, Iterable
 import nibabel as nib
 import numpy as np
 from fastcore.basics import listify, patch
+from isal import igzip
+from isal.igzip_lib import IsalError
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from PIL import Image, ImageOps
 
 from .files import UserError
 
-# %% ../nbs/03_sources.ipynb #210deabf
+# %% ../nbs/03_sources.ipynb #e48e93df
 PICTURE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 MAX_PIXELS, MAX_VOXELS = 25_000_000, 512**3
@@ -39,7 +41,7 @@ def _reading(name:Any, expected:str):
     "Turn whatever a decoder raises into one `UserError`."
     try: yield
     except FileNotFoundError: raise UserError(f"{name} does not exist", cure="check the path") from None
-    except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, zlib.error, struct.error,
+    except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, zlib.error, IsalError, struct.error,
             ImageFileError, HeaderDataError, Image.DecompressionBombError) as e:
         reason = (str(e).splitlines() or [type(e).__name__])[0]
         raise UserError(f"{name} is not a readable {expected}", reason, "copy or download the file again, or remove it") from e
@@ -69,17 +71,32 @@ def read_picture(file:str|Path|BinaryIO, # a path, or an open binary file
     with _reading(name or file, "picture"), _open_picture(file, name or file) as picture:
         return _grey(ImageOps.exif_transpose(picture))
 
-# %% ../nbs/03_sources.ipynb #612831fe
+# %% ../nbs/03_sources.ipynb #17c6a851
+@contextmanager
+def _open_nifti(path:str|Path):
+    "A NIfTI file as nibabel opens it, but decompressed by ISA-L, which takes less than half of zlib's time."
+    volume = nib.load(path)
+    if set(volume.file_map) != {"image"} or not str(path).lower().endswith(".gz"): yield volume
+    else:
+        with igzip.open(path) as stream: yield volume.from_file_map({"image": nib.FileHolder(str(path), stream)})
+
+def _voxels(volume:Any, whole:bool)->np.ndarray:
+    "Its numbers as float32; with `whole` integers that need no scaling stay what they are."
+    data = volume.dataobj
+    if whole and data.dtype.kind in "iu" and (data.slope, data.inter) == (1, 0): return np.array(data)
+    with np.errstate(over="ignore"): return volume.get_fdata(dtype=np.float32, caching="unchanged")
+
+# %% ../nbs/03_sources.ipynb #ef9340df
 def read_nifti(path:str|Path, # .nii or .nii.gz
-              )->tuple[np.ndarray, np.ndarray]: # (X, Y, Z) float32, NaN as stored; affine (4, 4), voxel index → world mm
+               whole:bool=False, # give integers that are stored without a scale as they are?
+              )->tuple[np.ndarray, np.ndarray]: # (X, Y, Z) float32 (or integers), NaN as stored; affine (4, 4), voxel index → world mm
     "Read one volume with its affine; raises `UserError` when it is damaged, not 3-D, or its affine is unusable."
-    with _reading(path, "NIfTI volume"):
-        volume = nib.load(path)
+    with _reading(path, "NIfTI volume"), _open_nifti(path) as volume:
         if np.prod(volume.shape, dtype=float) > MAX_VOXELS:
             raise UserError(f"{path} is too large, at most {MAX_VOXELS:,} voxels are read", f"{volume.shape}", "crop or resample it")
         if volume.get_data_dtype().kind not in "iuf":
             raise UserError(f"{path} must hold one number per voxel", f"{volume.get_data_dtype()}", "save it as int16 or float32")
-        with np.errstate(over="ignore"): data = volume.get_fdata(dtype=np.float32, caching="unchanged")
+        data = _voxels(volume, whole)
     while data.ndim > 3 and data.shape[-1] == 1: data = data[..., 0]
     if data.ndim == 2: data = data[..., None]
     if data.ndim != 3 or 0 in data.shape:
@@ -88,12 +105,13 @@ def read_nifti(path:str|Path, # .nii or .nii.gz
         raise UserError(f"{path} has an affine that maps its voxels onto nothing", cure="repair the header, e.g. with nibabel or c3d")
     return data, volume.affine
 
-# %% ../nbs/03_sources.ipynb #8489af0d
+# %% ../nbs/03_sources.ipynb #a3f0b10b
 def check_labels(values:np.ndarray, # mask as read, any shape
                  name:Any, # its file, for the message
                  lossy:bool=False, # saved as JPEG, so cut at 127?
                 )->np.ndarray: # uint8 in {0, 1, 2, 3, 4}; 255 became 1
     "Check that a mask holds tumour labels and nothing else; raises `UserError` otherwise."
+    if values.dtype.kind in "iu" and not lossy and values.min() >= 0 and values.max() <= 4: return values.astype(np.uint8)
     if lossy and (values.max() > 127 or values.max() == 0): return (values > 127).astype(np.uint8)
     if values.max() == 255 and ((values == 0) | (values == 255)).all(): return (values > 0).astype(np.uint8)
     whole = np.rint(values)
@@ -157,11 +175,11 @@ def _same_place(path:Path, affine:np.ndarray, shape:tuple, first:Path, affine0:n
     if apart > np.linalg.norm(affine0[:3, :3], axis=0).max():
         raise UserError(f"{path} must lie on the voxel grid of {first.name}", f"corners {apart:.1f} mm apart", cure)
 
-# %% ../nbs/03_sources.ipynb #55e6e9ae
+# %% ../nbs/03_sources.ipynb #d4f33167
 def _read_volumes(images:list, masks:tuple)->tuple:
     "NIfTI: channels, mask or None, affine."
     paths = [p for (p,) in images]
-    read = [read_nifti(p) for p in [*paths, *masks]]
+    read = [read_nifti(p, p in masks) for p in [*paths, *masks]]
     for path, (data, affine) in zip(paths[1:] + list(masks), read[1:], strict=True):
         _same_place(path, affine, data.shape, paths[0], read[0][1], read[0][0].shape)
     mask = check_labels(read[-1][0], masks[0]) if masks else None
@@ -204,7 +222,7 @@ def _read_stack(modalities:tuple, paths:tuple, masks:tuple)->tuple:
                             "leave this case out, or ask for flair only")
     return [stack[..., LGG_CHANNELS.index(m)] for m in modalities], np.stack(labels, 2) if labels else None, None
 
-# %% ../nbs/03_sources.ipynb #6d29b71d
+# %% ../nbs/03_sources.ipynb #d9c1a9f9
 @patch
 def read(self:Case,
          modalities:Iterable[str]|str=("flair",), # which images become the channels, in this order
@@ -215,7 +233,7 @@ def read(self:Case,
     if _is_nifti(paths[0][0]): images, mask, affine = _read_volumes(paths, self.masks)
     elif self.kind == "picture": images, mask, affine = _read_one(paths[0][0], self.masks)
     else: images, mask, affine = _read_stack(modalities, paths[0], self.masks)
-    return Scan(np.stack(images), mask, affine, modalities, self.cls)
+    return Scan(images[0][None] if len(images) == 1 else np.stack(images), mask, affine, modalities, self.cls)
 
 # %% ../nbs/03_sources.ipynb #88511d90
 def _files_below(folder:Path)->list:

@@ -83,13 +83,22 @@ def _file_facts(case:Case, geometry:Geometry, kept:np.ndarray, n:int)->dict:
     return dict(file_width=columns, file_height=rows, file_bytes=[p.stat().st_size for p in of], file_suffix=suffix,
                 spacing_mm="/".join(f"{s:.6g}" for s in geometry.spacing) if geometry.spacing else "")
 
-# %% ../nbs/06_store.ipynb #bf6290b9
+# %% ../nbs/06_store.ipynb #0a3f2492
+def _half(image:np.ndarray, keep:np.ndarray)->np.ndarray:
+    "The kept slices as float16; the background, which is most of them, is not converted."
+    out = np.zeros((keep.sum(), *image.shape[1:]), np.float16)
+    for made, x in zip(out, (image[k] for k in np.flatnonzero(keep))):
+        seen = x != 0
+        made[seen] = x[seen]
+    return out
+
 def _save_array(path:Path, array:np.ndarray):
     "Like `np.save`, but a full disk is told from other trouble (`ndarray.tofile` drops the error number)."
     with open(path, "wb") as f:
         np.lib.format.write_array_header_1_0(f, np.lib.format.header_data_from_array_1_0(array))
         f.write(np.ascontiguousarray(array).data)
 
+# %% ../nbs/06_store.ipynb #a4a60086
 def write_case(case:Case, # files and labels
                folder:Path, # becomes the case's folder
                stamp:str, # from `case_stamp`
@@ -102,7 +111,7 @@ def write_case(case:Case, # files and labels
         prepared = prepare_scan(scan, size)
         facts = slice_facts(case, scan, prepared)
     except UserError as e: return str(e)
-    arrays = {"image.npy": prepared.image.astype(np.float16)[prepared.keep]}
+    arrays = {"image.npy": _half(prepared.image, prepared.keep)}
     if prepared.mask is not None: arrays["mask.npy"] = prepared.mask[prepared.keep]
     with atomic_path(folder) as tmp:
         tmp.mkdir()
