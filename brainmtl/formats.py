@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['FORMATS', 'version_table', 'field_table']
 
-# %% ../nbs/95_formats.ipynb #49f94071
+# %% ../nbs/95_formats.ipynb #b2847245
 from pydantic import BaseModel
 
-from . import ablation, baselines, calibrate, evaluate, gradcam, model, store, uncertainty
+from . import ablation, baselines, calibrate, crossval, evaluate, gradcam, model, store, uncertainty
 from .report import markdown_table
 
-# %% ../nbs/95_formats.ipynb #947e5dab
+# %% ../nbs/95_formats.ipynb #239f3b24
 FORMATS = { # file: (its room, what happens to a file of another version)
     "store.json": (store, "refused; delete the store and prepare again"),
     "model.json": (model, "refused; train or export again"),
@@ -21,6 +21,7 @@ FORMATS = { # file: (its room, what happens to a file of another version)
     "uncertainty.json": (uncertainty, "run `brainmtl evaluate` again"),
     "gradcam.json": (gradcam, "run `brainmtl evaluate` again"),
     "ablation.json, stages.json": (ablation, "run `brainmtl ablate` again"),
+    "crossval.json": (crossval, "run `brainmtl crossval` again"),
 }
 
 
