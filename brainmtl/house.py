@@ -102,10 +102,10 @@ def at(nb:Notebook, # where
     "Say where something is wrong."
     return f"{nb.path.name} cell {cell.index}: {what}"
 
-# %% ../nbs/90_house.ipynb #54e7acab
+# %% ../nbs/90_house.ipynb #999910b7
 STEPS = {"sources": "phantom download", "preprocess": "", "duplicates": "", "store": "", "dataset": "augment", "model": "encoder decoder head",
-         "train": "losses stages", "evaluate": "metrics baselines calibrate uncertainty gradcam ablation", "report": "",
-         "predict": "inspector serve app export onnx"} # step, which is also a room: other rooms that belong to it
+         "train": "losses stages", "evaluate": "metrics baselines calibrate uncertainty gradcam ablation crossval", "report": "",
+         "predict": "inspector serve app export"} # step, which is also a room: other rooms that belong to it
 
 
 def flow_line(module:str, # where we are
