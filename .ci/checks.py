@@ -127,7 +127,8 @@ def second_command(work):
     check("ruff", "ruff check .", main, env)
     check("mypy", "mypy", main, env)
     check("notebooks process for the site", f"python -c 'from nbdev.serve import proc_nbs; proc_nbs()'\n{clean}", main, env)
-    check("slow cells", "pip install -q -c constraints.txt -e '.[cluster]' && nbdev_test --timing --flags slow --file_re '^(2[12]|3[56]|42)_'", main, env, limit=2400)
+    cluster = "pip install -q -c constraints.txt -e '.[cluster]'"
+    check("slow cells", f"{cluster} && nbdev_test --timing --flags slow --file_re '^(2[12]|3[56]|42)_'", main, env, limit=2400)
     browser(main, env)
     if (shared / "data").is_dir():
         unpack = f"python {shared}/bin/unpack-data data/raw"

@@ -8,7 +8,7 @@ __all__ = ['TASKS', 'TOLERANCE_MM', 'COLUMNS', 'PENALTY_MM', 'MACRO', 'VERSION',
            'classification_scores', 'macro_interval', 'evaluate_table', 'check_store', 'evaluate_checkpoint',
            'save_evaluation', 'format_interval', 'headline_table', 'compared_values', 'compare']
 
-# %% ../nbs/30_evaluate.ipynb #319d5ecb
+# %% ../nbs/30_evaluate.ipynb #2a1b9acf
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from .dataset import MultiSourceDataset, make_loader, select_rows
 from .files import UserError, atomic_path, write_json
-from .metrics import (auc, bootstrap_ci, bootstrap_draws, cls_intervals, cls_stat, dice, hd95, interval, iou, pooled_dice,
+from .metrics import (auc, bootstrap_ci, bootstrap_draws, cls_intervals, cls_stat, dice, ece_by_chance, hd95, interval, iou, pooled_dice,
                               seg_counts, surface_dice, verdict, weighted_mean)
 from .model import MultiTaskModel, ask, load_checkpoint
 from .recipe import STAGES
@@ -178,7 +178,7 @@ def segmentation_scores(table:pd.DataFrame, # slices of one source, as `predict_
         masked_slice=dict(dice_empty_is_1=mean(dice(*counts(masked), empty=1), masked)) if len(masked) else None,
         healthy_slice=dict(false_px=mean(healthy.pred_px, healthy, False), any_false=mean(healthy.pred_px > 0, healthy)) if len(healthy) else None)
 
-# %% ../nbs/30_evaluate.ipynb #2b17bbd8
+# %% ../nbs/30_evaluate.ipynb #a319548a
 def _sigmoid(z): return 1/(1 + np.exp(-np.asarray(z, float)))
 
 def classification_scores(table:pd.DataFrame, # slices, as `predict_rows` gives them
@@ -192,6 +192,7 @@ def classification_scores(table:pd.DataFrame, # slices, as `predict_rows` gives 
     if not len(table): return None, {}
     y, p = table.cls.to_numpy(float), table.p.to_numpy(float)
     scores, draws = cls_intervals(y, p, threshold, table.group, n, seed)
+    scores["ece_by_chance"] = ece_by_chance(p, n, seed)
     if "logit" in table and table.logit.notna().all():
         raw, _ = cls_intervals(y, _sigmoid(table.logit), threshold, table.group, n, seed)
         scores["before_temperature"] = {k: raw[k] for k in ("ece", "brier")}

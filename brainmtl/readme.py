@@ -7,7 +7,7 @@ __all__ = ['SCORES', 'PUBLISHED', 'title_and_sentence', 'notebook_table', 'score
            'best_baseline', 'target_table', 'sharing_text', 'drawn_by', 'front_picture', 'cell_markdown', 'readme_text',
            'refresh', 'main']
 
-# %% ../nbs/91_readme.ipynb #04468f82
+# %% ../nbs/91_readme.ipynb #12be431d
 import argparse, csv, re
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from .evaluate import format_interval
 from .files import UserError, atomic_path, file_hash, read_json
 from .phantom import phantom_volume
 from .report import dig, markdown_table, score_text
@@ -94,7 +95,7 @@ def best_baseline(folder:Path, # of one run's results
     best = max(there, key=there.__getitem__, default="")
     return f"{there[best]:.2f} ({best})" if best else "–"
 
-# %% ../nbs/91_readme.ipynb #4b4ac59f
+# %% ../nbs/91_readme.ipynb #8f2be9af
 def target_table(results:Path, # folder with targets.csv and one folder per run
                  )->str: # Markdown table: measured, trivial, others, target
     "Set every score that was aimed at beside what was measured; what was not measured says so."
@@ -103,6 +104,7 @@ def target_table(results:Path, # folder with targets.csv and one folder per run
     for t in lines:
         score = measured(Path(results)/t["run"] if t["run"] else home, t["file"], t["place"])
         trivial = best_baseline(home, t["place"]) if t["target"].startswith("≥") and t["file"] == "evaluation.json" else "–"
+        if luck := measured(home, t["file"], f"{t['place']}_by_chance"): trivial = f"{format_interval(luck)} by chance, when calibrated"
         value = score_text(score, 3 if t["place"].startswith("comparisons:") else 2) if score else "not measured"
         rows.append({"Score": t["score"], "Measured [95 % interval]": value, "Best trivial rule": trivial, "Prior or peers": t["prior"], "Target": t["target"]})
     return markdown_table(rows)

@@ -58,7 +58,7 @@ def markdown_table(rows:list[dict], # one dictionary per line, the same keys in 
     head = [[*rows[0]], ["---"]*len(rows[0])]
     return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in [*head, *([row[k] for k in rows[0]] for row in rows)])
 
-# %% ../nbs/36_report.ipynb #0b84f980
+# %% ../nbs/36_report.ipynb #cbf5d938
 MASK_SCORES = { # row of the table: (place in a source's scores, place in the macro mean, decimals)
     "**Dice per patient volume**": ("volume.dice", "volume_dice", 2),
     "Dice per picture": ("picture.dice", "picture_dice", 2),
@@ -73,7 +73,7 @@ MASK_SCORES = { # row of the table: (place in a source's scores, place in the ma
 ANSWER_SCORES = {
     "**AUC**": "auc", "balanced accuracy": "balanced_accuracy", "sensitivity": "sensitivity", "specificity": "specificity",
     "specificity at 95 % sensitivity": "specificity_at_95_sensitivity", "MCC": "mcc", "Brier score": "brier", "ECE": "ece",
-    "ECE before temperature": "before_temperature.ece", "share of tumour slices": "prevalence"}
+    "ECE that calibrated answers would have by chance": "ece_by_chance", "ECE before temperature": "before_temperature.ece", "share of tumour slices": "prevalence"}
 
 # %% ../nbs/36_report.ipynb #11fd1144
 def result_rows(evaluation:dict, # content of evaluation.json
