@@ -189,7 +189,7 @@ def results_folder(checkpoint:Path, # …/checkpoints/RUN/STAGE, or …/checkpoi
     run, root = checkpoint.parent, checkpoint.parents[2]
     return root/"results"/run.name if checkpoint.name == "joint" else root/"results"/run.name/checkpoint.name
 
-# %% ../nbs/60_cli.ipynb #816e96e8
+# %% ../nbs/60_cli.ipynb #f1796e68
 @command("brainmtl evaluate checkpoints/mine/joint --store stores/mine --split test")
 def evaluate(checkpoint:Path, # folder of a trained stage
              store:Path=Path("store"), # folder of the prepared store
@@ -203,10 +203,10 @@ def evaluate(checkpoint:Path, # folder of a trained stage
     from brainmtl.runtime import choose_runtime
     from brainmtl.store import Store
     home, runtime = out or results_folder(checkpoint), choose_runtime(device)
-    out, store = out or (home if split == "test" else home/f"{split}_{store.name}"), Store(store)
-    note = _calibrate(checkpoint, store, home, runtime)
-    result = evaluate_checkpoint(checkpoint, store, split, out, runtime, progress=True)
-    more = {} if scores_only else _explain(checkpoint, store, out, split, runtime)
+    out, slices = out or (home if split == "test" else home/f"{split}_{store.name}"), Store(store)
+    note = _calibrate(checkpoint, slices, home, runtime)
+    result = evaluate_checkpoint(checkpoint, slices, split, out, runtime, progress=True)
+    more = {} if scores_only else _explain(checkpoint, slices, out, split, runtime)
     headline = {k: v for k, v in headline_table(result).T.to_dict("index").items() if set(v.values()) != {"undefined"}}
     return {"scores": out/"evaluation.json", "split": split, "calibration": note, **more, "headline": headline}
 

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from .files import UserError
 
-# %% ../nbs/02_phantom.ipynb #fbd0c551
+# %% ../nbs/02_phantom.ipynb #e7df8409
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 AIR, CSF, GREY, WHITE, SPOT, SKULL, SCALP, OEDEMA, CORE, RIM = range(10)
 
@@ -40,7 +40,7 @@ def _grid(rng:np.random.Generator, shape:tuple)->tuple:
     c, s = np.cos(angle), np.sin(angle)
     return c*u + s*v + du, c*v - s*u + dv, w
 
-def _ball(at:tuple, centre:tuple, radii:tuple)->np.ndarray:
+def _ball(at:tuple, centre:tuple, radii:tuple|np.ndarray)->np.ndarray:
     "Distance from `centre` in units of `radii`: 1 on the surface of the ellipsoid."
     return np.sqrt(sum(((at[i] - centre[i])/radii[i])**2 for i in range(3)))
 

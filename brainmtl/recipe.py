@@ -6,7 +6,8 @@
 __all__ = ['STAGES', 'Part', 'DataConfig', 'ModelConfig', 'AugmentConfig', 'StageConfig', 'EvaluateConfig', 'Recipe',
            'build_recipe', 'recipe_names', 'load_recipe', 'override', 'save_recipe']
 
-# %% ../nbs/00_recipe.ipynb #818925af
+# %% ../nbs/00_recipe.ipynb #6e1e9458
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.resources import files as resource_files
 from pathlib import Path
@@ -120,8 +121,8 @@ def build_recipe(values:dict, # nested settings, as YAML gives them
     try: return Recipe(**values)
     except ValidationError as e: raise _explain(e.errors()[0], origin) from None
 
-# %% ../nbs/00_recipe.ipynb #f7ed0691
-def _explain(error:dict, origin:str)->UserError:
+# %% ../nbs/00_recipe.ipynb #d65e5128
+def _explain(error:Mapping[str, Any], origin:str)->UserError:
     path = [str(p) for p in error["loc"]]
     if error["type"] != "extra_forbidden":
         return UserError(f"{origin}: {'.'.join(path) or 'settings'}: {error['msg'].removeprefix('Value error, ')}",
