@@ -302,7 +302,7 @@ def _prepare(self:_Build, todo:list, workers:int|None, strict:bool, progress:boo
         raise UserError("a worker was stopped by the system, most likely for lack of memory", cure="use fewer workers") from None
     finally: results.close()
 
-# %% ../nbs/06_store.ipynb #7df3e3a2
+# %% ../nbs/06_store.ipynb #6627ed66
 COLUMNS = ("row", "source", "patient", "case", "group", "kind", "slice", "n_slices", "z", "cls", "has_mask", "tumour_px", "foreground",
            "file_width", "file_height", "file_bytes", "file_suffix", "spacing_mm", "hash")
 
@@ -316,6 +316,15 @@ def _groups(self:_Build)->dict:
     write_json(path, dict(key=key, groups=groups, matches=matches.to_numpy().tolist()))
     return groups
 
+def _rows(known:list[dict])->pd.DataFrame:
+    "One line per kept slice of all cases, without a table for each case on the way."
+    columns:dict[str, list] = {}
+    for k in known:
+        n = len(k["facts"]["slice"])
+        for name, v in {**k["facts"], "hash": k["hash"]}.items(): columns.setdefault(name, []).extend(v if isinstance(v, list) else [v] * n)
+    return pd.DataFrame(columns)
+
+# %% ../nbs/06_store.ipynb #139be7b0
 @patch
 def _index(self:_Build)->pd.DataFrame:
     "One row per slice, in the order of the cases; `group` is the first patient of those that belong together."
@@ -323,7 +332,7 @@ def _index(self:_Build)->pd.DataFrame:
     if not known:
         problems = self.problems + [v["problem"] for v in self.failed.values()]
         raise UserError(f"none of the cases for {self.path} can be used", (problems or ["no case"])[0], "check the folders that were given")
-    index = pd.concat([pd.DataFrame(k["facts"]).assign(hash=k["hash"]) for k in known], ignore_index=True)
+    index = _rows(known)
     first, alike = index.drop_duplicates("case"), self._groups()
     group = first.patient.groupby(connect(first.patient, first.hash, first.case.map(lambda c: alike.get(c, c)))).transform("min")
     index["group"] = index.case.map(dict(zip(first.case, group)))
