@@ -6,10 +6,10 @@
 __all__ = ['EXPORT_CALL', 'STEPS', 'Rule', 'MAX_LINES', 'LONG_CELLS', 'RULES', 'REPO_RULES', 'STORY_RULES', 'Cell', 'parse_cell',
            'Notebook', 'read_notebook', 'read_book', 'read_tutorials', 'at', 'flow_line', 'placed', 'place',
            'own_imports', 'import_order', 'defined_names', 'cell_length', 'comment_lines', 'public_functions',
-           'undocumented', 'documented', 'asserted', 'test_fail_says_why', 'form_faults', 'skeleton', 'tutorial_faults',
-           'tutorial_form', 'imports_alone', 'output_text', 'stable_outputs', 'banned_code', 'function_length',
-           'orphans', 'declared_packages', 'declared_imports', 'in_sidebar', 'prose', 'links_resolve', 'tree_is_true',
-           'check_house', 'main']
+           'undocumented', 'documented', 'asserted', 'test_fail_says_why', 'form_faults', 'skeleton', 'title_alone',
+           'tutorial_faults', 'tutorial_form', 'imports_alone', 'output_text', 'stable_outputs', 'banned_code',
+           'function_length', 'orphans', 'declared_packages', 'declared_imports', 'in_sidebar', 'prose',
+           'links_resolve', 'tree_is_true', 'check_house', 'main']
 
 # %% ../nbs/90_house.ipynb #a9ef21ca
 import argparse, ast, configparser, io, json, re, subprocess, sys, tokenize
@@ -272,7 +272,7 @@ def test_fail_says_why(book:list[Notebook], # all library notebooks
                 if any(isinstance(a, ast.Lambda) and a.args.args for a in call.args):
                     yield at(nb, cell, "test_fail of a lambda that needs arguments")
 
-# %% ../nbs/90_house.ipynb #e34a26c1
+# %% ../nbs/90_house.ipynb #70a91e46
 _title = re.compile(r"\A# \S[^\n]*\n\s*>\s*\S+( \S+){2,}")
 
 
@@ -293,6 +293,15 @@ def skeleton(book:list[Notebook], # all library notebooks
              )->Iterator[str]: # one sentence per violation
     "A notebook has its title, sentence, closing section and export cell."
     for nb in book: yield from (f"{nb.path.name}: {fault}" for fault in form_faults(nb))
+
+
+def title_alone(book:list[Notebook], # all library notebooks
+                )->Iterator[str]: # one sentence per violation
+    "The title's cell holds the title and its sentence only."
+    for nb in book:
+        first = next((c for c in nb.cells if c.kind == "markdown"), None)
+        if first and _title.search(first.source) and len(re.split(r"\n\s*\n", first.source.split(">", 1)[1].strip())) > 1:
+            yield at(nb, first, "holds more than title and sentence; nbdev makes a head of them and takes the cell out of the page")
 
 # %% ../nbs/90_house.ipynb #c1ed674b
 def tutorial_faults(nb:Notebook, # one tutorial
@@ -462,11 +471,11 @@ def tree_is_true(root:Path, # repository
     yield from (f"nbs/index.ipynb: the file tree lists {name}, which does not exist" for name in sorted(listed) if not (Path(root)/name).exists())
     yield from (f"nbs/index.ipynb: the file tree does not list {name}" for name in sorted(top - listed))
 
-# %% ../nbs/90_house.ipynb #d09f9a22
+# %% ../nbs/90_house.ipynb #476bb737
 RULES: tuple[Rule, ...] = (placed, import_order, cell_length, documented, asserted, test_fail_says_why,
-                           skeleton, imports_alone, stable_outputs, banned_code, function_length)
+                           skeleton, title_alone, imports_alone, stable_outputs, banned_code, function_length)
 REPO_RULES = (orphans, declared_imports, in_sidebar, links_resolve, tree_is_true)
-STORY_RULES: tuple[Rule, ...] = (tutorial_form, test_fail_says_why, imports_alone, stable_outputs)
+STORY_RULES: tuple[Rule, ...] = (tutorial_form, title_alone, test_fail_says_why, imports_alone, stable_outputs)
 
 
 def check_house(root:Path, # repository
