@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ABLATIONS', 'VERSION', 'variant_recipe', 'task_steps', 'Piece', 'pieces', 'train_piece', 'score_cell',
            'seed_interval', 'read_slices', 'score_draws', 'summarise_cells', 'Cell', 'plan_cells', 'run_jobs',
-           'gather_cells', 'run_ablation', 'forest_figure', 'log_table', 'compare_stages', 'stage_figure']
+           'is_done', 'gather_cells', 'run_ablation', 'forest_figure', 'log_table', 'compare_stages', 'stage_figure']
 
 # %% ../nbs/35_ablation.ipynb #10a8c305
 import os
@@ -253,14 +253,16 @@ def run_jobs(calls:Iterable, # of `joblib.delayed`
         raise UserError(f"no joblib backend `{backend}` here", got=_sentence(error), cure=cure) from None
     with config: return joblib.Parallel()(calls)
 
-# %% ../nbs/35_ablation.ipynb #1acfcc75
+# %% ../nbs/35_ablation.ipynb #5cbf266b
+def is_done(path:Path, # a cell.json
+            about:dict, # what it must agree with: recipe, store, split …
+           )->bool: # False too when there is no such file
+    "Was this scored already, from the same recipe, store and split?"
+    known = read_json(path) if path.is_file() else {}
+    return {**known, **about, "status": "done"} == known
+
 def _open_cells(cells:list[Cell], folder:Path, about:dict)->list[Cell]:
-    "Cells that are not finished, or were finished with another recipe, store or split."
-    def done(c):
-        path = folder/"cells"/c.name/"cell.json"
-        known = read_json(path) if path.is_file() else {}
-        return {**known, **about, "recipe": c.recipe.fingerprint, "status": "done"} == known
-    return [c for c in cells if not done(c)]
+    return [c for c in cells if not is_done(folder/"cells"/c.name/"cell.json", {**about, "recipe": c.recipe.fingerprint})]
 
 def _train_all(cells:list[Cell], store:Path, work:Path, device:str|None, show:bool, run:Callable)->dict[str, str]:
     "Train all pieces, stage by stage, each once; give the names of those that cannot be had, with the sentence why."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VERSION', 'Fold', 'run_fold', 'mean_of_folds', 'gather_folds', 'run_crossval', 'crossval_table', 'crossval_figure']
 
-# %% ../nbs/37_crossval.ipynb #d63e03e5
+# %% ../nbs/37_crossval.ipynb #787bfab2
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .ablation import pieces, read_slices, run_jobs, score_cell, score_draws, summarise_cells, train_piece
+from .ablation import is_done, pieces, read_slices, run_jobs, score_cell, score_draws, summarise_cells, train_piece
 from .evaluate import format_interval
 from .files import UserError, read_json, write_json
 from .recipe import Recipe
@@ -82,17 +82,13 @@ def gather_folds(recipe:Recipe, # what was trained
                 repeats=len(parts), bootstrap=dict(replicates=n, seed=0, level=.95, cluster="group, fold by fold"),
                 cells=list(cells.values()), scores=scores, by_fold=by_fold)
 
-# %% ../nbs/37_crossval.ipynb #04389936
+# %% ../nbs/37_crossval.ipynb #62494182
 def _about(recipe:Recipe, view:Store, fold:Fold)->dict:
     "What a finished fold must agree with to be kept."
     return dict(cell=fold.name, fold=fold.number, repeat=fold.repeat, recipe=recipe.fingerprint, store=view.fingerprint, split="test",
                 split_hash=view.split.hash)
 
-def _is_done(path:Path, about:dict)->bool:
-    known = read_json(path) if path.is_file() else {}
-    return {**known, **about, "status": "done"} == known
-
-# %% ../nbs/37_crossval.ipynb #df9655ae
+# %% ../nbs/37_crossval.ipynb #a0a1c93b
 def run_crossval(recipe:Recipe, # what is trained in every fold
                  store:Store|str|Path, # prepared slices
                  repeats:int=1, # draws of the folds; each trains as many networks as there are folds
@@ -112,7 +108,7 @@ def run_crossval(recipe:Recipe, # what is trained in every fold
     for f in folds:
         mine, view = recipe.model_copy(update={"seed": recipe.seed + f.repeat}), store.fold(f.number, f.repeat)
         out, about = root/"results"/run/"folds"/f.name, _about(mine, view, f)
-        if not _is_done(out/"cell.json", about):
+        if not is_done(out/"cell.json", about):
             calls.append(joblib.delayed(run_fold)(mine, view, root/"checkpoints"/run/f.name, out, about, device, show and jobs == 1))
     run_jobs(calls, backend, jobs, address)
     write_json(root/"results"/run/"crossval.json", result := gather_folds(recipe, folds, root/"results"/run))
