@@ -9,7 +9,7 @@ __all__ = ['Entrants', 'Times', 'Measure', 'QUICK', 'PRIOR', 'LEVERS', 'PRECISIO
            'profile_step', 'run_bench', 'bench_table', 'levers', 'plot_bench', 'host_costs', 'network_costs',
            'plan_epoch', 'store_bytes']
 
-# %% ../nbs/50_benchmark.ipynb #eac0e15c
+# %% ../nbs/50_benchmark.ipynb #09cdd2e0
 import math
 import os
 import platform
@@ -24,8 +24,10 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from itertools import combinations, product
 from pathlib import Path
+from timeit import timeit
 from typing import Any
 
+# %% ../nbs/50_benchmark.ipynb #9b70f494
 import matplotlib.pyplot as plt
 import nibabel as nib
 import numpy as np
@@ -93,7 +95,7 @@ def row(what:str, # what was timed
     if limit: found |= {"limit": limit[0], "times_limit": ratio(entrant, *limit, False)}
     return found | more
 
-# %% ../nbs/50_benchmark.ipynb #9f390874
+# %% ../nbs/50_benchmark.ipynb #aed1361c
 @dataclass(frozen=True)
 class Setup:
     "How large a benchmark is."
@@ -107,13 +109,13 @@ class Setup:
     growth: tuple[int, ...] = (1, 10, 100)                # how many times the phantom store is laid out
     cases: tuple[int, int] = (10, 1000)                   # phantom cases for the memory of preparing
     pictures: tuple[int, ...] = (250, 500, 1000)          # synthetic pictures for the duplicates
-    many: int = 5000                                      # synthetic pictures that are audited once; 0: not at all
+    many: int = 5000                                      # synthetic pictures that are audited once
     batches: tuple[int, ...] = (1, 2, 4, 16)              # other batch sizes to try
     whole: bool = True                                    # also what starts processes or compiles
     device: str|None = None                               # as in `choose_runtime`
 
 QUICK = Setup(size=32, batch=2, rounds=3, allowance=1., product=256, patients=2, shape=(48, 48, 8), growth=(1, 4), cases=(2, 4),
-              pictures=(16, 32), many=0, batches=(4,), whole=False)
+              pictures=(16, 32), many=48, batches=(4,), whole=False)
 
 # %% ../nbs/50_benchmark.ipynb #e9b8ca7a
 def limits(setup:Setup, # how large
@@ -495,16 +497,15 @@ def _audit_row(times:Times, n:int, smaller:int|None, thumbs:int, work:float)->di
     pair, products = ("pairs", n * (n - 1) / 2 / thumbs), 2. * len(VIEWS) * 256 * n**2 / work
     return row(f"audit of {name}, against every pair unaligned", times, name, 1, pair, ("fp32 product", products), **more)
 
-# %% ../nbs/50_benchmark.ipynb #a1548df6
+# %% ../nbs/50_benchmark.ipynb #f5b3a720
 def _bench_duplicates(setup:Setup)->list[dict]:
     pictures, (bare, work) = _pictures(max(*setup.pictures, setup.many)), limits(setup)
     thumbs = contrast(np.stack([descriptor(p) for p in pictures[:64]]), .7, 3)
     def audit(n): return lambda: find_groups(pictures[:n], [str(i) for i in range(n)])
     times = race({**bare, **{f"{n} pictures": audit(n) for n in setup.pictures}, "pairs": lambda: likeness(thumbs, thumbs[::-1])}, 3, setup.allowance)
     rows = [_audit_row(times, n, small, len(thumbs), work["fp32 product"]) for small, n in zip((None, *setup.pictures), setup.pictures)]
-    if not setup.many: return [*rows, {"what": "audit of many pictures", "skipped": "left out of the quick run"}]
     once = {name: [float(np.median(t))] for name, t in times.items()}
-    once[f"{setup.many} pictures"] = [Timer("f()", globals={"f": audit(setup.many)}, num_threads=torch.get_num_threads()).timeit(1).median]
+    once[f"{setup.many} pictures"] = [timeit(audit(setup.many), number=1)]
     return [*rows, _audit_row(once, setup.many, setup.pictures[-1], len(thumbs), work["fp32 product"])]
 
 # %% ../nbs/50_benchmark.ipynb #7c8df241
