@@ -27,7 +27,7 @@ class DataSet:
     handle:str = "" # OWNER/NAME on Kaggle; empty: one has to apply in person
     folder:str = "." # folder of the archive that is kept; the others repeat it
 
-# %% ../nbs/46_download.ipynb #7c9f8325
+# %% ../nbs/46_download.ipynb #fc720ef5
 DATASETS = {                                              # option of `brainmtl prepare`: the set it reads
     "lgg": DataSet("LGG segmentation (kaggle_3m)", "https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
                    "CC BY-NC-SA 4.0: with attribution, not for commerce, shared alike",
@@ -35,7 +35,7 @@ DATASETS = {                                              # option of `brainmtl 
                    "mateuszbuda/lgg-mri-segmentation", "kaggle_3m"),
     "kaggle": DataSet("Brain MRI images for brain tumor detection", "https://www.kaggle.com/datasets/navoneel/brain-mri-images-for-brain-tumor-detection",
                       "unstated: look, but ask before you share",
-                      "253 pictures in the folders yes and no, about 200 of them distinct; about 10 MB", "the page",
+                      "253 pictures in the folders yes and no, about 200 of them distinct; about 10 MB", "its Kaggle page",
                       "navoneel/brain-mri-images-for-brain-tumor-detection", "brain_tumor_dataset"),
     "brats": DataSet("BraTS 2018 to 2024", "https://www.synapse.org/brats", "research with citation, after registration; not to be passed on",
                      "hundreds to thousands of cases, depending on the year, of four NIfTI volumes and a segmentation", "Menze 2015, Bakas 2017, Bakas 2018")}
