@@ -7,7 +7,7 @@ __all__ = ['ABLATIONS', 'VERSION', 'variant_recipe', 'task_steps', 'Piece', 'pie
            'seed_interval', 'read_slices', 'score_draws', 'summarise_cells', 'Cell', 'plan_cells', 'run_jobs',
            'is_done', 'gather_cells', 'run_ablation', 'forest_figure', 'log_table', 'compare_stages', 'stage_figure']
 
-# %% ../nbs/35_ablation.ipynb #10a8c305
+# %% ../nbs/35_ablation.ipynb #9f0d3c21
 import os
 import shutil
 from collections import Counter
@@ -30,7 +30,7 @@ from .metrics import bootstrap_draws, interval, verdict
 from .recipe import STAGES, Recipe, build_recipe, override
 from .runtime import Runtime, choose_runtime
 from .stages import run_training, stage_order
-from .store import Store
+from .store import Store, open_store
 
 # %% ../nbs/35_ablation.ipynb #ccbcf87d
 ABLATIONS: dict[str, tuple[str, Callable[[Recipe], list[str]]]] = { # name: (what is changed, the changes of a recipe)
@@ -92,7 +92,7 @@ def pieces(recipe:Recipe, # the recipe of one run
         out.append(Piece(build_recipe(values), stage, out[-1] if out else None))
     return out
 
-# %% ../nbs/35_ablation.ipynb #96d03dd9
+# %% ../nbs/35_ablation.ipynb #9ae2ee18
 def _sentence(error:Exception)->str:
     "What went wrong, in one line."
     if isinstance(error, UserError): return str(error)
@@ -115,12 +115,12 @@ def train_piece(piece:Piece, # what to train; its past is there already
         while past:
             _copy(Path(work)/"checkpoints"/past.name/past.stage, here/past.stage)
             past = past.before
-        store = store if isinstance(store, Store) else Store(store)
+        store = open_store(store)
         run_training(piece.recipe, store, piece.name, work, piece.stage, choose_runtime(device), show)
     except Exception as error: return _sentence(error)
     return None
 
-# %% ../nbs/35_ablation.ipynb #bbc3d2a3
+# %% ../nbs/35_ablation.ipynb #8329089b
 def score_cell(piece:Piece, # the last stage of the run
                store:Store|str|Path, # prepared slices
                work:str|Path, # folder of all pieces
@@ -130,7 +130,7 @@ def score_cell(piece:Piece, # the last stage of the run
                device:str|None=None, # as `choose_runtime` takes it
               )->dict: # content of cell.json: about, "status" (done or failed), "sentence"
     "Calibrate on validation, score, and write down the outcome; an error becomes a sentence."
-    store, runtime = store if isinstance(store, Store) else Store(store), choose_runtime(device)
+    store, runtime = open_store(store), choose_runtime(device)
     checkpoint = Path(work)/"checkpoints"/piece.name/piece.stage
     try:
         try: calibrate_checkpoint(checkpoint, store, runtime=runtime, n=100)
@@ -371,7 +371,7 @@ def log_table(result:dict, # content of ablation.json
         lines.append([name, v["why"], str(runs), *(found.get(s, "–") for s in scores), verdict_text])
     return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], ["---"]*len(lines[0]), *lines[1:]])
 
-# %% ../nbs/35_ablation.ipynb #d7cd9ab2
+# %% ../nbs/35_ablation.ipynb #ae77ad28
 def compare_stages(checkpoint:str|Path, # folder of the last stage; those before lie beside it
                    store:Store|str|Path, # prepared slices
                    out:str|Path, # folder for stages.json; each earlier stage gets a folder in it
@@ -379,7 +379,7 @@ def compare_stages(checkpoint:str|Path, # folder of the last stage; those before
                    runtime:Runtime|None=None, # device and precision; None: chosen by itself
                   )->dict: # content of stages.json: "scores" and "comparisons" as in ablation.json, by stage
     "Score every trained stage and compare the earlier ones with the last; raises `UserError` when fewer than two are there."
-    checkpoint, out, store = Path(checkpoint), Path(out), store if isinstance(store, Store) else Store(store)
+    checkpoint, out, store = Path(checkpoint), Path(out), open_store(store)
     there = [s for s in STAGES[:(*STAGES, checkpoint.name).index(checkpoint.name) + 1] if (checkpoint.parent/s/"model.safetensors").is_file()]
     if len(there) < 2:
         raise UserError(f"a comparison up to {checkpoint} needs two trained stages", got=", ".join(there) or "none", cure="train the run first")

@@ -8,7 +8,7 @@ __all__ = ['TRIVIAL', 'VERSION', 'OTSU', 'CHANGES', 'SAID', 'fit_trivial', 'otsu
            'shuffled_probe', 'blank', 'outline', 'scrambled', 'background', 'healed', 'changed_answers',
            'summarise_changes', 'probe_findings', 'run_probes']
 
-# %% ../nbs/31_baselines.ipynb #95a040d5
+# %% ../nbs/31_baselines.ipynb #70d46262
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from .files import UserError, write_json
 from .metrics import auc, bootstrap_ci
 from .model import MultiTaskModel, ask, load_checkpoint
 from .runtime import Runtime, choose_runtime
-from .store import Store
+from .store import Store, open_store
 
 # %% ../nbs/31_baselines.ipynb #4e7df3e9
 def _one_hot(*columns): return make_column_transformer((OneHotEncoder(handle_unknown="ignore"), list(columns)), remainder="passthrough")
@@ -145,7 +145,7 @@ def _apart(split:str)->None:
     if split in ("all", "train"):
         raise UserError("baselines and probes learn from the train split and need another to be scored on", split, "choose split test or val")
 
-# %% ../nbs/31_baselines.ipynb #bd864ad0
+# %% ../nbs/31_baselines.ipynb #bda0c6bd
 VERSION = 1                                               # of the schemas of baselines.json and probes.json
 OTSU = "Otsu's threshold on {}, its bright share and contrast deciding the class"
 
@@ -156,7 +156,7 @@ def run_baselines(store:Store|str|Path, # prepared slices
                   seed:int=0, # of the bootstrap
                  )->dict: # content of baselines.json
     "Fit, fix and score every trivial baseline; raises `UserError` when training has one class or the split is empty."
-    store = store if isinstance(store, Store) else Store(store)
+    store = open_store(store)
     _apart(split)
     rows = {part: select_rows(store, part) for part in ("train", split)}
     rows["val"] = np.flatnonzero(store.index.split == "val")
@@ -380,7 +380,7 @@ def probe_findings(source:dict|None, # of `source_probe`
     if shuffled: out.append(_said("shuffled", shuffled["shuffled"], not shuffled["holds"]))
     return out
 
-# %% ../nbs/31_baselines.ipynb #1dc75dea
+# %% ../nbs/31_baselines.ipynb #cfb830dc
 def run_probes(checkpoint:str|Path, # folder of a trained stage
                store:Store|str|Path, # prepared slices
                out:str|Path|None=None, # folder for probes.json; None writes nothing
@@ -391,7 +391,7 @@ def run_probes(checkpoint:str|Path, # folder of a trained stage
                runtime:Runtime|None=None, # device and precision; None: chosen by itself
               )->dict: # content of probes.json
     "Probe a trained head for shortcuts; raises `UserError` when the checkpoint has none, or the split is empty."
-    runtime, store = runtime or choose_runtime(), store if isinstance(store, Store) else Store(store)
+    runtime, store = runtime or choose_runtime(), open_store(store)
     _apart(split)
     model, meta = load_checkpoint(checkpoint, runtime)
     if "cls" not in settings(meta)["tasks"]: raise UserError(f"{checkpoint} has no trained head to probe", cure="give a stage that trained one")

@@ -6,7 +6,7 @@
 __all__ = ['TEMPERATURES', 'CUTS', 'ISLANDS', 'VERSION', 'source_weights', 'log_loss', 'fit_temperature', 'operating_points',
            'reliability', 'reliability_figure', 'mask_grid', 'choose_cut', 'calibrate_table', 'calibrate_checkpoint']
 
-# %% ../nbs/32_calibrate.ipynb #f6d4fa39
+# %% ../nbs/32_calibrate.ipynb #a83077d4
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -24,7 +24,7 @@ from .files import UserError, atomic_path, read_json, write_json
 from .metrics import bootstrap_ci, dice, ece, seg_counts
 from .model import MultiTaskModel, ask, load_checkpoint
 from .runtime import Runtime, choose_runtime
-from .store import Store
+from .store import Store, open_store
 
 # %% ../nbs/32_calibrate.ipynb #097236ff
 TEMPERATURES = .25, 10.            # range searched: perfectly separated validation slices would ask for 0, that is, for certainty
@@ -152,7 +152,7 @@ def calibrate_table(table:pd.DataFrame, # validation slices, as `predict_rows` g
         n=dict(slices=len(table), groups=int(table.group.nunique())), pooled=_before_after(table, temperature, n),
         sources={s: _before_after(part, temperature, n) for s, part in table.groupby("source")})
 
-# %% ../nbs/32_calibrate.ipynb #84bde4c6
+# %% ../nbs/32_calibrate.ipynb #191f88ae
 def calibrate_checkpoint(checkpoint:str|Path, # folder with model.safetensors and model.json; its model.json is completed
                          store:Store|str|Path, # the store it was trained on
                          out:str|Path|None=None, # folder for calibration.json and reliability.png; None writes neither
@@ -162,7 +162,7 @@ def calibrate_checkpoint(checkpoint:str|Path, # folder with model.safetensors an
                          progress:bool=False, # show a progress bar?
                         )->dict: # content of calibration.json
     "Calibrate every task that was learnt on the validation split and complete model.json; raises `UserError` when that is not possible."
-    runtime, store, checkpoint = runtime or choose_runtime(), store if isinstance(store, Store) else Store(store), Path(checkpoint)
+    runtime, store, checkpoint = runtime or choose_runtime(), open_store(store), Path(checkpoint)
     model, meta = load_checkpoint(checkpoint, runtime)
     check_store(meta, store, "val")
     how, result = settings(meta), dict(version=VERSION, split="val")

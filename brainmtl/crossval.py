@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VERSION', 'Fold', 'run_fold', 'mean_of_folds', 'gather_folds', 'run_crossval', 'crossval_table', 'crossval_figure']
 
-# %% ../nbs/37_crossval.ipynb #787bfab2
+# %% ../nbs/37_crossval.ipynb #7074f382
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from .ablation import is_done, pieces, read_slices, run_jobs, score_cell, score_
 from .evaluate import format_interval
 from .files import UserError, read_json, write_json
 from .recipe import Recipe
-from .store import Store
+from .store import Store, open_store
 
 # %% ../nbs/37_crossval.ipynb #61bd27ec
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _about(recipe:Recipe, view:Store, fold:Fold)->dict:
     return dict(cell=fold.name, fold=fold.number, repeat=fold.repeat, recipe=recipe.fingerprint, store=view.fingerprint, split="test",
                 split_hash=view.split.hash)
 
-# %% ../nbs/37_crossval.ipynb #a0a1c93b
+# %% ../nbs/37_crossval.ipynb #550c47ce
 def run_crossval(recipe:Recipe, # what is trained in every fold
                  store:Store|str|Path, # prepared slices
                  repeats:int=1, # draws of the folds; each trains as many networks as there are folds
@@ -101,7 +101,7 @@ def run_crossval(recipe:Recipe, # what is trained in every fold
                  show:bool=True, # progress bars, as long as only one fold is trained at a time?
                 )->dict: # content of crossval.json
     "Train and score every fold; what is finished is kept. Raises `UserError` when a fold fails, after the others were tried."
-    store = store if isinstance(store, Store) else Store(store)
+    store = open_store(store)
     store.path, root = store.path.absolute(), Path(root).absolute()
     folds = [Fold(k, r) for r in range(repeats) for k in sorted(set(store.split.folds.values()))]
     calls = []

@@ -8,7 +8,7 @@ __all__ = ['TASKS', 'TOLERANCE_MM', 'COLUMNS', 'PENALTY_MM', 'MACRO', 'VERSION',
            'classification_scores', 'macro_interval', 'evaluate_table', 'check_store', 'evaluate_checkpoint',
            'save_evaluation', 'format_interval', 'headline_table', 'compared_values', 'compare']
 
-# %% ../nbs/30_evaluate.ipynb #2a1b9acf
+# %% ../nbs/30_evaluate.ipynb #54f20669
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
@@ -28,7 +28,7 @@ from .metrics import (auc, bootstrap_ci, bootstrap_draws, cls_intervals, cls_sta
 from .model import MultiTaskModel, ask, load_checkpoint
 from .recipe import STAGES
 from .runtime import Runtime, choose_runtime
-from .store import Store
+from .store import Store, open_store
 
 # %% ../nbs/30_evaluate.ipynb #75094a6e
 def clean_mask(probability:np.ndarray, # tumour probability, (..., H, W)
@@ -290,7 +290,7 @@ def check_store(meta:dict, # content of model.json
         raise UserError(f"the checkpoint was trained with another split, so the {split} cases of this store may have been trained on",
                         store.split.hash, "use the store it was trained with, or evaluate a store of new cases with split all")
 
-# %% ../nbs/30_evaluate.ipynb #0d0a73f4
+# %% ../nbs/30_evaluate.ipynb #d6d8be69
 def evaluate_checkpoint(checkpoint:str|Path, # folder with model.safetensors and model.json
                         store:Store|str|Path, # prepared slices
                         split:str="test", # "test", "val", or "all" for a store of other cases
@@ -301,7 +301,7 @@ def evaluate_checkpoint(checkpoint:str|Path, # folder with model.safetensors and
                         progress:bool=False, # show a progress bar?
                        )->dict: # content of evaluation.json
     "Predict and score one part of a store; raises `UserError` when checkpoint and store do not belong together."
-    runtime, store = runtime or choose_runtime(), store if isinstance(store, Store) else Store(store)
+    runtime, store = runtime or choose_runtime(), open_store(store)
     model, meta = load_checkpoint(checkpoint, runtime)
     check_store(meta, store, split)
     how, recipe = settings(meta), meta.get("recipe") or {}

@@ -7,7 +7,7 @@ __all__ = ['LAYERS', 'MEASURES', 'VERSION', 'capture', 'class_score', 'mask_scor
            'energy_share', 'pointing_hit', 'cascade', 'randomise', 'map_similarity', 'randomisation_check',
            'explain_rows', 'summarise_maps', 'summarise_check', 'run_gradcam']
 
-# %% ../nbs/34_gradcam.ipynb #652e87d8
+# %% ../nbs/34_gradcam.ipynb #68dedce4
 import copy
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +28,7 @@ from .files import UserError, atomic_path, write_json
 from .metrics import bootstrap_ci
 from .model import load_checkpoint
 from .runtime import Runtime, choose_runtime
-from .store import Store
+from .store import Store, open_store
 from .uncertainty import evaluating
 
 # %% ../nbs/34_gradcam.ipynb #3bc5ebd1
@@ -236,7 +236,7 @@ def summarise_check(check:pd.DataFrame, # of `randomisation_check`
     high = depths[-1]["similarity"]["high"]
     return dict(depths=depths, depends_on_weights=None if high is None else bool(high < 0.5))
 
-# %% ../nbs/34_gradcam.ipynb #e8f6fe73
+# %% ../nbs/34_gradcam.ipynb #e30e74d7
 VERSION = 1                                               # of the schema of gradcam.json
 
 def run_gradcam(checkpoint:str|Path, # folder of a trained stage
@@ -251,7 +251,7 @@ def run_gradcam(checkpoint:str|Path, # folder of a trained stage
                 runtime:Runtime|None=None, # device and precision; None: chosen by itself
                )->dict: # content of gradcam.json
     "Explain slices with tumour: overlays per source, energy and peaks against chance, randomisation check; raises `UserError` without one."
-    runtime, store, out = runtime or choose_runtime(), store if isinstance(store, Store) else Store(store), Path(out)
+    runtime, store, out = runtime or choose_runtime(), open_store(store), Path(out)
     (model, meta), sick = load_checkpoint(checkpoint, runtime), store.index.loc[select_rows(store, split)].query("cls == 1")
     if sick.empty: raise UserError(f"there is no slice with tumour in the {split} split", cure="choose another split")
     table, few = explain_rows(model, store, pick_rows(sick, limit, seed), runtime), pick_rows(sick, checked, seed)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VERSION', 'COLUMNS', 'code_fingerprint', 'case_stamp', 'slice_facts', 'write_case', 'read_case', 'connect', 'Split',
-           'read_split', 'make_split', 'StoreReport', 'build_store', 'Store']
+           'read_split', 'make_split', 'StoreReport', 'build_store', 'Store', 'open_store']
 
 # %% ../nbs/06_store.ipynb #65ccd8e7
 import ast
@@ -423,7 +423,7 @@ class Store:
 
     def __len__(self)->int: return len(self.index)
 
-# %% ../nbs/06_store.ipynb #cb2c69f2
+# %% ../nbs/06_store.ipynb #d69fb414
 @patch
 def _array(self:Store, case:str, name:str)->np.ndarray:
     key = case, name
@@ -448,6 +448,12 @@ def mask(self:Store,
         )->np.ndarray|None: # uint8 view (size, size), values {0, 1}; None: no mask is known
     "Give the mask of a row."
     return self._array(self._case[row], "mask.npy")[self._place[row]] if self._masked[row] else None
+
+# %% ../nbs/06_store.ipynb #c7d06a77
+def open_store(store:Store|str|Path, # a store, or its folder
+              )->Store: # the store
+    "Open a store; one that is open already is given back as it is, with the split it has been given."
+    return store if isinstance(store, Store) else Store(store)
 
 # %% ../nbs/06_store.ipynb #6bbca390
 @patch

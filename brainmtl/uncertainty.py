@@ -7,7 +7,7 @@ __all__ = ['PARTS', 'GRID', 'ABOUT', 'VERSION', 'evaluating', 'dropout_layers', 
            'probability', 'mc_dropout', 'flip_tta', 'soft_dice_confidence', 'risk_coverage', 'aurc', 'rank_correlation',
            'summarise', 'uncertainty_table', 'summarise_table', 'run_uncertainty', 'plot_risk_coverage']
 
-# %% ../nbs/33_uncertainty.ipynb #89b2e999
+# %% ../nbs/33_uncertainty.ipynb #82be8659
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from .files import UserError, atomic_path, write_json
 from .metrics import bootstrap_ci, dice, seg_counts
 from .model import load_checkpoint
 from .runtime import Runtime, choose_runtime, step_seed
-from .store import Store
+from .store import Store, open_store
 
 # %% ../nbs/33_uncertainty.ipynb #25ca3896
 @contextmanager
@@ -245,7 +245,7 @@ def summarise_table(table:pd.DataFrame, # of `uncertainty_table`
                      for name, g in groups.items()}
     return out
 
-# %% ../nbs/33_uncertainty.ipynb #2a16bd3a
+# %% ../nbs/33_uncertainty.ipynb #769e5409
 VERSION = 1                                               # of the schema of uncertainty.json
 
 def run_uncertainty(checkpoint:str|Path, # folder of a trained stage
@@ -259,7 +259,7 @@ def run_uncertainty(checkpoint:str|Path, # folder of a trained stage
                     runtime:Runtime|None=None, # device and precision; None: chosen by itself
                    )->dict: # content of uncertainty.json
     "Write what each method knows about its own errors, per source; a method that the model cannot serve is written down as refused."
-    runtime, store = runtime or choose_runtime(), store if isinstance(store, Store) else Store(store)
+    runtime, store = runtime or choose_runtime(), open_store(store)
     (model, meta), methods, tables = load_checkpoint(checkpoint, runtime), {}, []
     rows = pick_rows(store.index.loc[select_rows(store, split)], limit, seed)
     for method in ("mc", "flip"):
