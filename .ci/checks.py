@@ -131,7 +131,7 @@ def second_command(work):
     browser(main, env)
     if (shared / "data").is_dir():
         unpack = f"python {shared}/bin/unpack-data data/raw"
-        check("cells on real data", f"{unpack} && nbdev_test --timing --flags data --file_re '^0[35]_'", main, env, limit=2400)
+        check("cells on real data", f"{unpack} && nbdev_test --timing --flags data --file_re '^(03_sources|05_)'", main, env, limit=2400)
 
 
 def browser(main, env):
