@@ -92,7 +92,7 @@ def pieces(recipe:Recipe, # the recipe of one run
         out.append(Piece(build_recipe(values), stage, out[-1] if out else None))
     return out
 
-# %% ../nbs/35_ablation.ipynb #9ae2ee18
+# %% ../nbs/35_ablation.ipynb #eef1c718
 def _sentence(error:Exception)->str:
     "What went wrong, in one line."
     if isinstance(error, UserError): return str(error)
@@ -115,8 +115,7 @@ def train_piece(piece:Piece, # what to train; its past is there already
         while past:
             _copy(Path(work)/"checkpoints"/past.name/past.stage, here/past.stage)
             past = past.before
-        store = open_store(store)
-        run_training(piece.recipe, store, piece.name, work, piece.stage, choose_runtime(device), show)
+        run_training(piece.recipe, open_store(store), piece.name, work, piece.stage, choose_runtime(device), show)
     except Exception as error: return _sentence(error)
     return None
 

@@ -448,13 +448,11 @@ def _bench_loading(setup:Setup)->list[dict]:
                  row(f"open the store and give the first batch, {k}-fold", times, f"first {k}", 1, ("compressed files", 1.), ("copy", copied), **facts)]
     return rows
 
-# %% ../nbs/50_benchmark.ipynb #3edb78d4
+# %% ../nbs/50_benchmark.ipynb #1aeb2d36
 _PREPARE = """import resource, sys
-from joblib.externals.loky import get_reusable_executor
 from brainmtl.sources import find_cases
 from brainmtl.store import build_store
 build_store(sys.argv[2], find_cases((sys.argv[1],), (), (), ())[0], progress=False)
-get_reusable_executor().shutdown(wait=True)
 own = [int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(max(*own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) * 1024)"""
 

@@ -88,7 +88,7 @@ def _about(recipe:Recipe, view:Store, fold:Fold)->dict:
     return dict(cell=fold.name, fold=fold.number, repeat=fold.repeat, recipe=recipe.fingerprint, store=view.fingerprint, split="test",
                 split_hash=view.split.hash)
 
-# %% ../nbs/37_crossval.ipynb #550c47ce
+# %% ../nbs/37_crossval.ipynb #ada2bba8
 def run_crossval(recipe:Recipe, # what is trained in every fold
                  store:Store|str|Path, # prepared slices
                  repeats:int=1, # draws of the folds; each trains as many networks as there are folds
@@ -102,12 +102,12 @@ def run_crossval(recipe:Recipe, # what is trained in every fold
                 )->dict: # content of crossval.json
     "Train and score every fold; what is finished is kept. Raises `UserError` when a fold fails, after the others were tried."
     store = open_store(store)
-    store.path, root = store.path.absolute(), Path(root).absolute()
+    root = Path(root).absolute()
     folds = [Fold(k, r) for r in range(repeats) for k in sorted(set(store.split.folds.values()))]
     calls = []
     for f in folds:
         mine, view = recipe.model_copy(update={"seed": recipe.seed + f.repeat}), store.fold(f.number, f.repeat)
-        out, about = root/"results"/run/"folds"/f.name, _about(mine, view, f)
+        view.path, out, about = view.path.absolute(), root/"results"/run/"folds"/f.name, _about(mine, view, f)
         if not is_done(out/"cell.json", about):
             calls.append(joblib.delayed(run_fold)(mine, view, root/"checkpoints"/run/f.name, out, about, device, show and jobs == 1))
     run_jobs(calls, backend, jobs, address)

@@ -95,16 +95,17 @@ def best_baseline(folder:Path, # of one run's results
     best = max(there, key=there.__getitem__, default="")
     return f"{there[best]:.2f} ({best})" if best else "–"
 
-# %% ../nbs/91_readme.ipynb #8f2be9af
+# %% ../nbs/91_readme.ipynb #50d03b25
 def target_table(results:Path, # folder with targets.csv and one folder per run
                  )->str: # Markdown table: measured, trivial, others, target
     "Set every score that was aimed at beside what was measured; what was not measured says so."
     with (Path(results)/"targets.csv").open(encoding="utf-8", newline="") as f: lines = list(csv.DictReader(f))
     rows, home = [], published(results) or Path(results)/PUBLISHED[0]
     for t in lines:
-        score = measured(Path(results)/t["run"] if t["run"] else home, t["file"], t["place"])
+        folder = Path(results)/t["run"] if t["run"] else home
+        score = measured(folder, t["file"], t["place"])
         trivial = best_baseline(home, t["place"]) if t["target"].startswith("≥") and t["file"] == "evaluation.json" else "–"
-        if luck := measured(home, t["file"], f"{t['place']}_by_chance"): trivial = f"{format_interval(luck)} by chance, when calibrated"
+        if luck := measured(folder, t["file"], f"{t['place']}_by_chance"): trivial = f"{format_interval(luck)} by chance, when calibrated"
         value = score_text(score, 3 if t["place"].startswith("comparisons:") else 2) if score else "not measured"
         rows.append({"Score": t["score"], "Measured [95 % interval]": value, "Best trivial rule": trivial, "Prior or peers": t["prior"], "Target": t["target"]})
     return markdown_table(rows)
