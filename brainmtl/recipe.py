@@ -55,6 +55,8 @@ class AugmentConfig(Part):
     blur: float = Field(1.0, ge=0)                        # largest Gaussian blur, SD in pixels
     noise: float = Field(0.1, ge=0)                       # largest Gaussian noise, SD in standard deviations of the brain
     probability: float = Field(0.5, ge=0, le=1)           # chance of each intensity change for a slice
+    remap: float = Field(0.0, ge=0, le=1)                 # chance that grey values go through a random curve, as if another sequence had been taken
+    strip: float = Field(0.0, ge=0, le=1)                 # chance that a slice with a mask loses the rim of its head, as if the skull had been removed
 
 # %% ../nbs/00_recipe.ipynb #cc8ec328
 class StageConfig(Part):
@@ -72,6 +74,7 @@ class StageConfig(Part):
     train_size: int | None = None                         # train on slices resized to this many pixels; null: as stored
     validate_every: int = Field(100, ge=1)                # steps between validations; the best one is kept
     patience: int | None = None                           # validations without a better value before stopping; null: never
+    ema: float = Field(0.0, ge=0, lt=1)                   # part of the averaged weights kept at each step; the average is validated and kept; 0: no average
 
 class EvaluateConfig(Part):
     "How predictions are made and scored."
