@@ -96,7 +96,7 @@ def reliability_figure(tables:dict, # name → result of `reliability`
     return fig
 
 # %% ../nbs/32_calibrate.ipynb #a1c7aa2c
-CUTS, ISLANDS = (.3, .4, .5, .6, .7), (0, 20, 50, 100, 200) # pixel thresholds, and smallest islands in pixels, that are tried
+CUTS, ISLANDS = (.3, .4, .5, .6, .7), (0., .05, .1, .2, .3, .5) # pixel thresholds, and smallest islands as parts of the largest, that are tried
 
 def mask_grid(model:MultiTaskModel, # network in evaluation mode
               store:Store, # prepared slices
@@ -104,33 +104,35 @@ def mask_grid(model:MultiTaskModel, # network in evaluation mode
               runtime:Runtime, # device and precision
               batch:int=8, # slices per forward pass
               flip:bool=False, # average with the answer to the mirrored slice?
-             )->pd.DataFrame: # one line per case and pair of the grid: seg, min_component_px, source, case, tp, fp, fn
+             )->pd.DataFrame: # one line per case and pair of the grid: seg, min_island, source, case, tp, fp, fn
     "Count right and wrong pixels for every pair of threshold and smallest island, asking the network once per slice."
     lines = []
-    for items in make_loader(MultiSourceDataset(store, rows), batch=batch):
-        p = ask(model, items["image"], runtime, flip, ("seg",))["seg"].cpu().numpy()
-        true = items["mask"][:, 0].numpy() > .5
+    for case, part in store.index.loc[rows].groupby("case"):
+        loader, probability, true = make_loader(MultiSourceDataset(store, part.sort_values("slice").index), batch=batch), [], []
+        for items in loader:
+            probability.append(ask(model, items["image"], runtime, flip, ("seg",))["seg"].cpu().numpy())
+            true.append(items["mask"][:, 0].numpy() > .5)
+        whole, answer = np.concatenate(true), np.concatenate(probability)
         for cut, island in product(CUTS, ISLANDS):
-            tp, fp, fn = seg_counts(clean_mask(p, cut, island), true)[:3]
-            about = dict(seg=cut, min_component_px=island, source=items["source"], case=items["case"])
-            lines.append(pd.DataFrame(dict(**about, tp=tp, fp=fp, fn=fn)))
-    return pd.concat(lines).groupby(["seg", "min_component_px", "source", "case"], as_index=False).sum()
+            tp, fp, fn = (int(x.sum()) for x in seg_counts(clean_mask(answer, cut, island), whole)[:3])
+            lines.append(dict(seg=cut, min_island=island, source=part.source.iloc[0], case=case, tp=tp, fp=fp, fn=fn))
+    return pd.DataFrame(lines)
 
 # %% ../nbs/32_calibrate.ipynb #09a76a28
 def choose_cut(table:pd.DataFrame, # from `mask_grid`
-              )->dict: # "seg" and "min_component_px" chosen, "dice" and "dice_default" (0.5, no island dropped) as means over sources, "n" cases
+              )->dict: # "seg" and "min_island" chosen, "dice" and "dice_default" (0.5, no island dropped) as means over sources, "n" cases
     "Take the best mean volume Dice, to three decimals; among equals the one nearest to 0.5 and to no dropping."
     full = table[table.tp + table.fn > 0]
     full = full.assign(dice=dice(full.tp, full.fp, full.fn))
-    by_source = full.groupby(["seg", "min_component_px", "source"]).dice.mean()
-    means = by_source.groupby(["seg", "min_component_px"]).mean()
+    by_source = full.groupby(["seg", "min_island", "source"]).dice.mean()
+    means = by_source.groupby(["seg", "min_island"]).mean()
     order = sorted(means.index, key=lambda s: (-round(means[s], 3), abs(s[0] - .5), s[1]))
     seg, island = order[0]
-    return dict(seg=float(seg), min_component_px=int(island), dice=float(means[order[0]]), dice_default=float(means[.5, 0]),
+    return dict(seg=float(seg), min_island=float(island), dice=float(means[order[0]]), dice_default=float(means[.5, 0.]),
                 n=int(full.groupby(["source", "case"]).ngroups))
 
 # %% ../nbs/32_calibrate.ipynb #343f3793
-VERSION = 2                        # of the schema of calibration.json
+VERSION = 3                        # of the schema of calibration.json
 
 def _before_after(part:pd.DataFrame, temperature:float, n:int)->dict:
     "ECE, Brier score and log loss of some slices before and after; intervals resample groups."
@@ -182,7 +184,7 @@ def _record(checkpoint:Path, result:dict)->None:
     record, mask = read_json(checkpoint/"model.json"), result.get("mask")
     cuts = {**result.get("thresholds", {}), **({"seg": mask["seg"]} if mask else {})}
     record |= dict(temperature=result.get("temperature", record["temperature"]), thresholds={**record["thresholds"], **cuts})
-    if mask: record["predict"] = {**record.get("predict", {}), "min_component_px": mask["min_component_px"]}
+    if mask: record["predict"] = {**record.get("predict", {}), "min_island": mask["min_island"]}
     write_json(checkpoint/"model.json", record)
 
 def _save(out:Path, result:dict)->None:

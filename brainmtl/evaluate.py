@@ -31,16 +31,18 @@ from .runtime import Runtime, choose_runtime
 from .store import Store, open_store
 
 # %% ../nbs/30_evaluate.ipynb #75094a6e
-def clean_mask(probability:np.ndarray, # tumour probability, (..., H, W)
+def clean_mask(probability:np.ndarray, # tumour probability of a whole case, slices in order, (S, H, W)
                threshold:float=.5, # a pixel is tumour at or above this
-               min_component_px:int=0, # islands (8-connected) with fewer pixels are removed, slice by slice
+               min_island:float=0., # islands smaller than this part of the largest one are dropped, [0, 1]
               )->np.ndarray: # bool, same shape
-    "Cut the probability at the threshold and drop small islands."
+    "Cut the probability at the threshold and drop small islands, connected through corners and neighbouring slices."
     mask = np.asarray(probability) >= threshold
-    if min_component_px > 1:
-        for picture in mask.reshape(-1, *mask.shape[-2:]):
-            islands, n = ndimage.label(picture, np.ones((3, 3)))
-            picture &= (np.bincount(islands.ravel(), minlength=n + 1) >= min_component_px)[islands]
+    if not min_island or not mask.any(): return mask
+    box = ndimage.find_objects(mask.view(np.uint8))[0]
+    islands, n = ndimage.label(mask[box], np.ones((3, 3, 3)))
+    sizes = np.bincount(islands.ravel(), minlength=n + 1)
+    sizes[0] = 0
+    mask[box] = (sizes >= max(1, min_island * sizes.max()))[islands]
     return mask
 
 # %% ../nbs/30_evaluate.ipynb #58e75d9d
@@ -56,22 +58,22 @@ def trained_tasks(meta:dict, # content of model.json
     return tuple(t for t in TASKS if not done or any(s[f"lambda_{t}"] for s in done))
 
 def settings(meta:dict|None=None, # content of model.json; None: the defaults
-            )->dict: # flip, min_component_px, temperature, tasks, seg, cls, sensitive (thresholds)
+            )->dict: # flip, min_island, temperature, tasks, seg, cls, sensitive (thresholds)
     "Read from a checkpoint's description how its answers are to be taken, so that evaluation and prediction agree."
     meta = meta or {}
     how, cut = meta.get("predict") or {}, meta.get("thresholds") or {}
-    return dict(flip=bool(how.get("flip", False)), min_component_px=int(how.get("min_component_px", 0)),
+    return dict(flip=bool(how.get("flip", False)), min_island=float(how.get("min_island", 0)),
         temperature=float(meta.get("temperature") or 1.), tasks=trained_tasks(meta),
         seg=float(cut.get("seg", .5)), cls=float(cut.get("cls", .5)), sensitive=cut.get("sensitive"))
 
 def _answers(model:MultiTaskModel, store:Store, order:np.ndarray, runtime:Runtime, batch:int, how:dict, progress:bool)->Iterator[tuple]:
-    "Yield (row, mask or None, logit or NaN), slice by slice in the given order."
+    "Yield (row, probability of its pixels or None, logit or NaN), slice by slice in the given order."
     loader = make_loader(MultiSourceDataset(store, order), batch=batch)
     for items in tqdm(loader, desc="predict", unit="batch", disable=not progress):
         out = ask(model, items["image"], runtime, how["flip"], how["tasks"])
-        masks = None if out["seg"] is None else clean_mask(out["seg"].cpu().numpy(), how["seg"], how["min_component_px"])
+        seg = None if out["seg"] is None else out["seg"].cpu().numpy()
         for i, row in enumerate(items["row"]):
-            yield row, None if masks is None else masks[i], np.nan if out["logit"] is None else float(out["logit"][i])
+            yield row, None if seg is None else seg[i], np.nan if out["logit"] is None else float(out["logit"][i])
 
 # %% ../nbs/30_evaluate.ipynb #634cdabf
 def _spacing(text:str)->tuple|None:
@@ -79,23 +81,27 @@ def _spacing(text:str)->tuple|None:
     parts = str(text).split("/")
     return (float(parts[2]), float(parts[0]), float(parts[1])) if len(parts) == 3 else None
 
-def _volume_distances(pred:np.ndarray, true:np.ndarray, slices:np.ndarray, spacing:tuple)->dict:
-    "HD95 and surface Dice of a case in 3-D; slices that were not stored are empty in both masks."
-    at = slices - slices.min()
-    volumes = np.zeros((2, at.max() + 1, *pred.shape[1:]), bool)
-    volumes[0, at], volumes[1, at] = pred, true
-    return dict(volume_hd95_mm=hd95(*volumes, spacing), volume_surface_dice=surface_dice(*volumes, spacing, TOLERANCE_MM))
+def _volume(planes:list, at:np.ndarray)->np.ndarray:
+    "Stack planes (H, W) at their places `at`; slices that were not stored are 0."
+    volume = np.zeros((at.max() + 1, *planes[0].shape), planes[0].dtype)
+    volume[at] = planes
+    return volume
 
-def _score_case(store:Store, answers:list)->list[dict]:
+def _score_case(store:Store, answers:list, how:dict)->list[dict]:
     "Lines of one case: what its masks are worth, after which they are forgotten."
-    rows, masks, logits = zip(*answers)
-    lines = [dict(row=r, logit=z, pred_px=np.nan if m is None else m.sum()) for r, m, z in answers]
-    first = store.index.loc[rows[0]]
-    if masks[0] is None or not first.has_mask: return lines
-    pred, true = np.stack(masks), np.stack([store.mask(r) for r in rows]) > 0
-    slices, spacing = store.index.loc[list(rows), "slice"].to_numpy(), _spacing(first.spacing_mm) if first.kind == "volume" else None
-    whole = _volume_distances(pred, true, slices, spacing) if spacing else {}
-    for line, p, t, tp, fp, fn in zip(lines, pred, true, *seg_counts(pred, true)[:3]):
+    rows, seg, logits = zip(*answers)
+    lines, first = [dict(row=r, logit=z, pred_px=np.nan) for r, z in zip(rows, logits)], store.index.loc[rows[0]]
+    if seg[0] is None: return lines
+    at = store.index.loc[list(rows), "slice"].to_numpy()
+    pred = clean_mask(_volume(seg, at := at - at.min()), how["seg"], how["min_island"])
+    for line, drawn in zip(lines, pred[at]): line["pred_px"] = drawn.sum()
+    return _compare_case(lines, pred, _volume([store.mask(r) > 0 for r in rows], at), at, first) if first.has_mask else lines
+
+def _compare_case(lines:list[dict], pred:np.ndarray, true:np.ndarray, at:np.ndarray, about:pd.Series)->list[dict]:
+    "Set the mask of a case (S, H, W) beside the true one, slice by slice and, where the spacing is known, in 3-D."
+    spacing, whole = _spacing(about.spacing_mm) if about.kind == "volume" else None, {}
+    if spacing: whole = dict(volume_hd95_mm=hd95(pred, true, spacing), volume_surface_dice=surface_dice(pred, true, spacing, TOLERANCE_MM))
+    for line, p, t, tp, fp, fn in zip(lines, pred[at], true[at], *seg_counts(pred[at], true[at])[:3]):
         line.update(tp=tp, fp=fp, fn=fn, hd95_px=hd95(p, t) if t.any() else np.nan, **whole)
     return lines
 
@@ -113,7 +119,7 @@ def predict_rows(model:MultiTaskModel, # network in evaluation mode
     order = store.index.loc[rows].sort_values(["case", "slice"]).index.to_numpy()
     case = store.index.case.to_dict()
     answers = _answers(model, store, order, runtime, batch, how, progress)
-    lines = [line for _, part in groupby(answers, key=lambda a: case[a[0]]) for line in _score_case(store, list(part))]
+    lines = [line for _, part in groupby(answers, key=lambda a: case[a[0]]) for line in _score_case(store, list(part), how)]
     scored = pd.DataFrame(lines, columns=["row", "logit", "pred_px", "tp", "fp", "fn", "hd95_px", "volume_hd95_mm", "volume_surface_dice"])
     table = store.index.loc[rows, COLUMNS].reset_index(drop=True)
     table = pd.concat([table.assign(row=rows), scored.set_index("row").loc[rows].reset_index(drop=True)], axis=1)

@@ -30,7 +30,7 @@ FIELDS = {                                                # field of model.json:
     "temperature": ("apply after", "P(tumour in the slice) = sigmoid(logit / temperature)"),
     "thresholds": ("apply after", "seg: a pixel is tumour from this probability on; cls: a slice is; sensitive: the same at 95 % sensitivity on validation; "
                                   "no_tumour: below it the words are \"No tumor detected\""),
-    "predict": ("apply after", "min_component_px: smaller islands (8-connected) are dropped from a slice's mask; "
+    "predict": ("apply after", "min_island: islands smaller than this part of the case's largest are dropped (26-connected over slices); "
                                "flip: mean with the mirrored slice, done inside model.onnx"),
     "intended_use": ("show", "what the network may be used for"),
     "architecture": ("nothing", "class, in_channels and the fields of `ModelConfig`; one that is missing has its default"),

@@ -145,7 +145,7 @@ def answered_mask(self:Shown,
     if not self.asked: return None
     card = self.result.model
     cut = card["thresholds"].get("seg", .5) if threshold is None else threshold
-    return self.result.plane(clean_mask(self.result.seg[s], cut, card["min_component_px"])) >= .5
+    return self.result.plane(clean_mask(self.result.seg, cut, card["min_island"])[s]) >= .5
 
 @patch
 def grey(self:Shown,

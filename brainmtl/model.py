@@ -133,7 +133,7 @@ def parameter_groups(self:MultiTaskModel,
     return groups
 
 # %% ../nbs/13_model.ipynb #c82914f7
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 INTENDED_USE = "Research on brain MRI slices; not for diagnosis."
 
 def save_checkpoint(folder:str|Path, # where to write model.safetensors and model.json

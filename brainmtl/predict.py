@@ -360,7 +360,7 @@ def card(self:Predictor)->dict: # plain values
     keys = ("split_hash", "recipe_fingerprint", "thresholds", "temperature", "modalities", "input_size")
     return {"version": brainmtl.__version__, "weights": self.meta["weights_hash"], "preprocess": code_fingerprint(sources, preprocess),
             "trained_preprocess": self.meta.get("preprocess"), **{k: self.meta.get(k) for k in keys},
-            "flip": self.how["flip"], "min_component_px": self.how["min_component_px"]}
+            "flip": self.how["flip"], "min_island": self.how["min_island"]}
 
 # %% ../nbs/40_predict.ipynb #27a44436
 def case_probability(p:np.ndarray, # calibrated probability of each slice in order, NaN where the model was not asked
@@ -417,7 +417,7 @@ def answer(self:Predictor,
           )->PredictionResult: # the answer
     "Answer for a scan that is read and prepared already."
     full = self._every_slice(prepared, uncertainty)
-    drawn = clean_mask(full["seg"], self.how["seg"], self.how["min_component_px"]).astype(np.uint8)
+    drawn = clean_mask(full["seg"], self.how["seg"], self.how["min_island"]).astype(np.uint8)
     mask = (prepared.geometry.to_input(drawn) >= .5).astype(np.uint8)
     if scan.affine is None and mask.shape[2] == 1: mask = mask[..., 0]
     columns = np.arange(len(drawn)), full["p"], drawn.sum((1, 2)), full.get("p_std", np.full(len(drawn), np.nan))

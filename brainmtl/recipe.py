@@ -79,7 +79,7 @@ class StageConfig(Part):
 class EvaluateConfig(Part):
     "How predictions are made and scored."
     flip: bool = False                                    # average each prediction with that of the mirrored slice
-    min_component_px: int = Field(0, ge=0)                # drop predicted islands smaller than this
+    min_island: float = Field(0.0, ge=0, le=1)            # drop predicted islands of a case that are smaller than this part of its largest
     bootstrap: int = Field(2000, ge=100)                  # resamples of patients for an interval
 
 # %% ../nbs/00_recipe.ipynb #2716d6a2

@@ -390,7 +390,7 @@ def _fixed(c:dict)->str:
     words, cut = [], c.get("mask")
     if "temperature" in c: words.append(f"""Fixed on validation ({c['n']['slices']} slices, {c['n']['groups']} groups): temperature
 {c['temperature']:.2f}, threshold {c['thresholds']['cls']:.3f}, threshold for 95 % sensitivity {c['thresholds']['sensitive']:.3f}.""")
-    if cut: words.append(f"""A pixel is drawn from a probability of {cut['seg']:.2f}, islands below {cut['min_component_px']} pixels are dropped: on
+    if cut: words.append(f"""A pixel is drawn from a probability of {cut['seg']:.2f}, islands below {100*cut['min_island']:.0f} % of a case's largest are dropped: on
 {cut['n']} validation cases a Dice of {cut['dice']:.3f}, against {cut['dice_default']:.3f} at 0.5 without dropping.""")
     return " ".join(words)
 

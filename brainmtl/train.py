@@ -252,7 +252,7 @@ def describe(self:Fit,
     info, data = self.store.info, self.recipe.data
     return {"run_stage": self.stage, "step": self.progress["step"], "modalities": list(data.modalities), "input_size": data.size,
             "normalisation": "z-score in the brain foreground of the whole case, background 0", "preprocess": info["code"],
-            "predict": {"flip": self.recipe.evaluate.flip, "min_component_px": self.recipe.evaluate.min_component_px},
+            "predict": {"flip": self.recipe.evaluate.flip, "min_island": self.recipe.evaluate.min_island},
             "sources": sorted(set(self.store.index.source[self.rows])), "split_hash": self.store.split.hash, "store_fingerprint": self.store.fingerprint,
             "recipe": self.recipe.to_dict(), "recipe_fingerprint": self.recipe.fingerprint, "runtime": self.runtime.describe(),
             "metrics": {f"val_{k}": v for k, v in scores.items()}}

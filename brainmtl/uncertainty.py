@@ -227,7 +227,7 @@ def _line(s:dict[str, Spread], about:pd.Series, mask:np.ndarray|None, how:dict)-
         confidence = soft_dice_confidence(seg.mean, how["seg"]).item()
         line |= dict(seg_uncertainty=1 - confidence, seg_mutual=seg.mutual.mean().item(), seg_std=seg.std.mean().item())
         if mask is not None and mask.any():
-            counts = seg_counts(clean_mask(seg.mean[0, 0].cpu().numpy(), how["seg"], how["min_component_px"]), mask)
+            counts = seg_counts(clean_mask(seg.mean[0].cpu().numpy(), how["seg"], how["min_island"])[0], mask)
             line["seg_error"] = 1 - float(dice(*counts[:3]))
     return line
 
