@@ -127,7 +127,7 @@ def second_command(work):
     check("ruff", "ruff check .", main, env)
     check("mypy", "mypy", main, env)
     check("notebooks process for the site", f"python -c 'from nbdev.serve import proc_nbs; proc_nbs()'\n{clean}", main, env)
-    check("slow cells", "nbdev_test --timing --flags slow --file_re '^(2[12]|36|42)_'", main, env, limit=2400)
+    check("slow cells", "nbdev_test --timing --flags slow --file_re '^(2[12]|3[56]|42)_'", main, env, limit=2400)
     browser(main, env)
     if (shared / "data").is_dir():
         unpack = f"python {shared}/bin/unpack-data data/raw"
