@@ -104,7 +104,7 @@ class Setup:
     rounds: int = 5                                       # of each race, if the time allows
     allowance: float = 25.                                # seconds per race
     product: int = 1024                                   # rows and columns of the matrices
-    patients: int = 2                                     # phantom volumes to prepare
+    patients: int = 12                                    # phantom volumes to prepare: enough for the start of the processes to be shared out
     shape: tuple[int, int, int] = (240, 240, 155)         # their voxels: those of BraTS
     growth: tuple[int, ...] = (1, 10, 100)                # how many times the phantom store is laid out
     cases: tuple[int, int] = (10, 1000)                   # phantom cases for the memory of preparing
