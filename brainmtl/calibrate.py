@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-from .dataset import MultiSourceDataset, make_loader, select_rows
-from .evaluate import check_store, clean_mask, predict_rows, settings
+from .dataset import select_rows
+from .evaluate import case_answers, check_store, clean_mask, predict_rows, settings, true_mask
 from .files import UserError, atomic_path, read_json, write_json
 from .metrics import bootstrap_ci, dice, ece, seg_counts
-from .model import MultiTaskModel, ask, load_checkpoint
+from .model import MultiTaskModel, load_checkpoint
 from .runtime import Runtime, choose_runtime
 from .store import Store, open_store
 
@@ -102,20 +102,17 @@ def mask_grid(model:MultiTaskModel, # network in evaluation mode
               store:Store, # prepared slices
               rows:np.ndarray, # rows of `store.index` with a mask
               runtime:Runtime, # device and precision
+              how:dict, # from `settings`: mirror
               batch:int=8, # slices per forward pass
-              flip:bool=False, # average with the answer to the mirrored slice?
+              progress:bool=False, # show a progress bar?
              )->pd.DataFrame: # one line per case and pair of the grid: seg, min_island, source, case, tp, fp, fn
     "Count right and wrong pixels for every pair of threshold and smallest island, asking the network once per slice."
     lines = []
-    for case, part in store.index.loc[rows].groupby("case"):
-        loader, probability, true = make_loader(MultiSourceDataset(store, part.sort_values("slice").index), batch=batch), [], []
-        for items in loader:
-            probability.append(ask(model, items["image"], runtime, flip, ("seg",))["seg"].cpu().numpy())
-            true.append(items["mask"][:, 0].numpy() > .5)
-        whole, answer = np.concatenate(true), np.concatenate(probability)
+    for about, seg, _ in case_answers(model, store, rows, runtime, {**how, "tasks": ("seg",)}, batch, progress):
+        true, first = true_mask(store, about), about.iloc[0]
         for cut, island in product(CUTS, ISLANDS):
-            tp, fp, fn = (int(x.sum()) for x in seg_counts(clean_mask(answer, cut, island), whole)[:3])
-            lines.append(dict(seg=cut, min_island=island, source=part.source.iloc[0], case=case, tp=tp, fp=fp, fn=fn))
+            tp, fp, fn = (int(x.sum()) for x in seg_counts(clean_mask(seg, cut, island), true)[:3])
+            lines.append(dict(seg=cut, min_island=island, source=first.source, case=first.case, tp=tp, fp=fp, fn=fn))
     return pd.DataFrame(lines)
 
 # %% ../nbs/32_calibrate.ipynb #09a76a28
@@ -173,7 +170,7 @@ def calibrate_checkpoint(checkpoint:str|Path, # folder with model.safetensors an
         result |= calibrate_table(table, n)
     if "seg" in how["tasks"]:
         rows = select_rows(store, "val", meta.get("sources"), masked=True)
-        result["mask"] = choose_cut(mask_grid(model, store, rows, runtime, batch, how["flip"]))
+        result["mask"] = choose_cut(mask_grid(model, store, rows, runtime, how, batch, progress))
     _record(checkpoint, result)
     if out: _save(Path(out), result)
     return result

@@ -28,15 +28,14 @@ class MultiSourceDataset(Dataset):
                  rows:np.ndarray): # rows of `store.index` that belong to this dataset
         self.store, self.rows = store, np.asarray(rows)
         columns = ["cls", "has_mask", "source", "patient", "case", "slice"]
-        self.records = store.index.loc[self.rows, columns].to_dict("records")
+        self.facts = {c: store.index[c].to_numpy()[self.rows].tolist() for c in columns}
 
     def __len__(self)->int: return len(self.rows)
 
     def __getitem__(self, i:int)->dict[str, Any]:
-        row, record = int(self.rows[i]), self.records[i]
-        image = torch.from_numpy(np.asarray(self.store.image(row), dtype=np.float32))
-        mask = torch.from_numpy(np.asarray(self.store.mask(row), dtype=np.float32))[None] if record["has_mask"] else None
-        return {"image": image, "mask": mask, **record, "row": row}
+        row, facts = int(self.rows[i]), {c: values[i] for c, values in self.facts.items()}
+        mask = torch.from_numpy(self.store.mask(row)).float()[None] if facts["has_mask"] else None
+        return {"image": torch.from_numpy(self.store.image(row)).float(), "mask": mask, **facts, "row": row}
 
 # %% ../nbs/07_dataset.ipynb #76cdf801
 def collate(items:list[dict], # items of a `MultiSourceDataset`
@@ -125,7 +124,7 @@ def _turns(self:BatchPlan, table:pd.DataFrame, alternating:bool)->list:
 def make_loader(dataset:MultiSourceDataset, # slices; with a plan it must hold every row of the store in order
                 plan:BatchPlan|None=None, # which rows each step sees; None: all slices in order, once
                 batch:int=8, # slices per batch without a plan
-                workers:int=0, # loading processes; 0 is enough, a slice is one memory-mapped copy
+                workers:int=0, # loading processes; 0 is enough, a slice is one read
                )->DataLoader: # batches as `collate` makes them
     "Load batches of a plan (training) or everything in order (validation, test)."
     order = {"batch_sampler": plan} if plan is not None else {"batch_size": batch, "shuffle": False}

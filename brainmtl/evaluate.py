@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['TASKS', 'TOLERANCE_MM', 'COLUMNS', 'PENALTY_MM', 'MACRO', 'VERSION', 'NOTE', 'UNITS', 'FIRST', 'COMPARED',
-           'clean_mask', 'trained_tasks', 'settings', 'predict_rows', 'case_table', 'segmentation_scores',
-           'classification_scores', 'macro_interval', 'evaluate_table', 'check_store', 'evaluate_checkpoint',
-           'save_evaluation', 'format_interval', 'headline_table', 'compared_values', 'compare']
+           'clean_mask', 'trained_tasks', 'settings', 'case_answers', 'true_mask', 'predict_rows', 'case_table',
+           'segmentation_scores', 'classification_scores', 'macro_interval', 'evaluate_table', 'check_store',
+           'evaluate_checkpoint', 'save_evaluation', 'format_interval', 'headline_table', 'compared_values', 'compare']
 
 # %% ../nbs/30_evaluate.ipynb #54f20669
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
-from typing import Iterator
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -66,7 +67,9 @@ def settings(meta:dict|None=None, # content of model.json; None: the defaults
         temperature=float(meta.get("temperature") or 1.), tasks=trained_tasks(meta),
         seg=float(cut.get("seg", .5)), cls=float(cut.get("cls", .5)), sensitive=cut.get("sensitive"))
 
-def _answers(model:MultiTaskModel, store:Store, order:np.ndarray, runtime:Runtime, batch:int, how:dict, progress:bool)->Iterator[tuple]:
+
+# %% ../nbs/30_evaluate.ipynb #a92dd1a9
+def _answers(model:MultiTaskModel, store:Store, order:np.ndarray, runtime:Runtime, how:dict, batch:int, progress:bool)->Iterator[tuple]:
     "Yield (row, probability of its pixels or None, logit or NaN), slice by slice in the given order."
     loader = make_loader(MultiSourceDataset(store, order), batch=batch)
     for items in tqdm(loader, desc="predict", unit="batch", disable=not progress):
@@ -75,27 +78,51 @@ def _answers(model:MultiTaskModel, store:Store, order:np.ndarray, runtime:Runtim
         for i, row in enumerate(items["row"]):
             yield row, None if seg is None else seg[i], np.nan if out["logit"] is None else float(out["logit"][i])
 
+def _places(about:pd.DataFrame)->np.ndarray: return (about.slice - about.slice.min()).to_numpy()
+
+def _volume(planes:Iterable[np.ndarray], about:pd.DataFrame)->np.ndarray:
+    "Stack planes (H, W) at their places; slices that were not stored are 0."
+    planes, at = np.stack(list(planes)), _places(about)
+    volume = np.zeros((at.max() + 1, *planes.shape[1:]), planes.dtype)
+    volume[at] = planes
+    return volume
+
+# %% ../nbs/30_evaluate.ipynb #726dfaed
+def case_answers(model:MultiTaskModel, # network in evaluation mode
+                 store:Store, # prepared slices
+                 rows:np.ndarray, # rows of `store.index` to answer, in any order
+                 runtime:Runtime, # device and precision
+                 how:dict, # from `settings`: flip, tasks
+                 batch:int=8, # slices per forward pass; cases share one
+                 progress:bool=False, # show a progress bar?
+                )->Iterator[tuple[pd.DataFrame, Any, np.ndarray]]: # per case: its lines of the index, P(tumour) (S, H, W) or None, logits (n,)
+    "Ask once per slice and give case after case, each from its first slice to its last; only one is in memory at a time."
+    order = store.index.loc[rows].sort_values(["case", "slice"]).index.to_numpy()
+    answers = _answers(model, store, order, runtime, how, batch, progress)
+    for _, part in groupby(answers, key=lambda a: store.index.case[a[0]]):
+        asked, seg, logits = zip(*part)
+        about = store.index.loc[list(asked)]
+        yield about, None if seg[0] is None else _volume(seg, about), np.array(logits)
+
+def true_mask(store:Store, # prepared slices
+              about:pd.DataFrame, # lines of its index: slices of one masked case
+             )->np.ndarray: # bool (S, H, W), laid out as in `case_answers`
+    "Give the reference mask of a case."
+    return _volume((store.mask(r) > 0 for r in about.index), about)
+
 # %% ../nbs/30_evaluate.ipynb #634cdabf
 def _spacing(text:str)->tuple|None:
     "Millimetres per pixel (slice, row, column) from the store's `row/column/slice`; None when unknown."
     parts = str(text).split("/")
     return (float(parts[2]), float(parts[0]), float(parts[1])) if len(parts) == 3 else None
 
-def _volume(planes:list, at:np.ndarray)->np.ndarray:
-    "Stack planes (H, W) at their places `at`; slices that were not stored are 0."
-    volume = np.zeros((at.max() + 1, *planes[0].shape), planes[0].dtype)
-    volume[at] = planes
-    return volume
-
-def _score_case(store:Store, answers:list, how:dict)->list[dict]:
+def _score_case(store:Store, about:pd.DataFrame, seg:np.ndarray|None, logits:np.ndarray, how:dict)->list[dict]:
     "Lines of one case: what its masks are worth, after which they are forgotten."
-    rows, seg, logits = zip(*answers)
-    lines, first = [dict(row=r, logit=z, pred_px=np.nan) for r, z in zip(rows, logits)], store.index.loc[rows[0]]
-    if seg[0] is None: return lines
-    at = store.index.loc[list(rows), "slice"].to_numpy()
-    pred = clean_mask(_volume(seg, at := at - at.min()), how["seg"], how["min_island"])
+    lines = [dict(row=r, logit=z, pred_px=np.nan) for r, z in zip(about.index, logits)]
+    if seg is None: return lines
+    pred, at, first = clean_mask(seg, how["seg"], how["min_island"]), _places(about), about.iloc[0]
     for line, drawn in zip(lines, pred[at]): line["pred_px"] = drawn.sum()
-    return _compare_case(lines, pred, _volume([store.mask(r) > 0 for r in rows], at), at, first) if first.has_mask else lines
+    return _compare_case(lines, pred, true_mask(store, about), at, first) if first.has_mask else lines
 
 def _compare_case(lines:list[dict], pred:np.ndarray, true:np.ndarray, at:np.ndarray, about:pd.Series)->list[dict]:
     "Set the mask of a case (S, H, W) beside the true one, slice by slice and, where the spacing is known, in 3-D."
@@ -116,10 +143,7 @@ def predict_rows(model:MultiTaskModel, # network in evaluation mode
                 )->pd.DataFrame: # one line per slice, in the order of `rows`; see the table below
     "Ask for masks and answers and keep the numbers that scoring needs, one case in memory at a time."
     how, rows = settings(meta), np.asarray(rows)
-    order = store.index.loc[rows].sort_values(["case", "slice"]).index.to_numpy()
-    case = store.index.case.to_dict()
-    answers = _answers(model, store, order, runtime, batch, how, progress)
-    lines = [line for _, part in groupby(answers, key=lambda a: case[a[0]]) for line in _score_case(store, list(part), how)]
+    lines = [line for answer in case_answers(model, store, rows, runtime, how, batch, progress) for line in _score_case(store, *answer, how)]
     scored = pd.DataFrame(lines, columns=["row", "logit", "pred_px", "tp", "fp", "fn", "hd95_px", "volume_hd95_mm", "volume_surface_dice"])
     table = store.index.loc[rows, COLUMNS].reset_index(drop=True)
     table = pd.concat([table.assign(row=rows), scored.set_index("row").loc[rows].reset_index(drop=True)], axis=1)

@@ -336,7 +336,7 @@ def _spread(self:SliceInspector, result:PredictionResult, s:int)->np.ndarray|Non
     if result.seg_std is not None: std = result.seg_std[s]
     elif not self._drops(): return None
     else:
-        x = self.predictor.runtime.move(torch.from_numpy(result.prepared.image[s:s + 1].astype(np.float16).astype(np.float32)))
+        x = self.predictor.runtime.move(torch.from_numpy(result.prepared.image[s:s + 1]).half().float())
         std = mc_dropout(self.predictor.model, x, self.samples, tasks=("seg",))["seg"].std[0, 0].cpu().numpy()
     return np.clip(std / FULL_SPREAD, 0, 1)
 

@@ -378,7 +378,7 @@ def _slices(self:Predictor, image:np.ndarray, samples:int)->dict[str, np.ndarray
     "Ask about prepared slices (n, C, H, W), rounded to float16 as the store rounds them; one encoder pass per view."
     parts = []
     for start in range(0, len(image), BATCH):
-        x = torch.from_numpy(image[start:start + BATCH].astype(np.float16).astype(np.float32))
+        x = torch.from_numpy(image[start:start + BATCH]).half().float()
         out = ask(self.fast, x, self.runtime, self.how["flip"])
         row = {"p": (out["logit"] / self.how["temperature"]).sigmoid(), "seg": out["seg"]}
         if samples: row |= self._spreads(out["features"], samples)
@@ -452,8 +452,8 @@ def explain(self:Predictor,
             target:str="class", # what is explained, "class" or "mask"
            )->np.ndarray: # float32 (size, size), [0, 1], on the prepared slice
     "Show with Grad-CAM where on a slice the answer comes from."
-    image = result.prepared.image[result.best if s is None else s][None].astype(np.float16).astype(np.float32)
-    return gradcam(self.model, self.runtime.move(torch.from_numpy(image)), target)[0].float().cpu().numpy()
+    image = torch.from_numpy(result.prepared.image[result.best if s is None else s][None]).half().float()
+    return gradcam(self.model, self.runtime.move(image), target)[0].float().cpu().numpy()
 
 # %% ../nbs/40_predict.ipynb #ba536b01
 def predict_files(files:Sequence[str|Path], # pictures, NIfTI volumes, BraTS case folders

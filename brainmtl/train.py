@@ -224,22 +224,26 @@ def step(self:Fit,
     return losses
 
 # %% ../nbs/22_train.ipynb #b63436a2
+@patch(as_prop=True)
+def kept(self:Fit)->MultiTaskModel: # the network that is validated and saved
+    "The moving average of the weights where the stage keeps one, else the weights themselves."
+    return self.model if self.averaged is None else self.averaged.module
+
 @patch
 def check(self:Fit,
           losses:dict[str, float], # mean training losses since the last check
          )->dict: # the new line of the history
     "Validate on the first process, tell the others, keep the best checkpoint and the state."
     line:dict[str, Any] = {}
-    model = self.model if self.averaged is None else self.averaged.module
     if self.accelerator.is_main_process:
-        line = summarise(validate(model, self.val_loader, self.runtime, self.config.train_size, self.tasks), self.config)
+        line = summarise(validate(self.kept, self.val_loader, self.runtime, self.config.train_size, self.tasks), self.config)
     line = broadcast_object_list([line])[0]
     p, better = self.progress, self.progress["best"] is None or line["score"] > self.progress["best"]
     p["best"], p["stale"] = (line["score"], 0) if better else (p["best"], p["stale"] + 1)
     p["done"] = p["step"] >= self.config.steps or (self.config.patience is not None and p["stale"] >= self.config.patience)
     p["history"].append({"stage": self.stage, "step": p["step"], **{f"train_{k}": v for k, v in losses.items()}, **{f"val_{k}": v for k, v in line.items()}})
     if self.accelerator.is_main_process:
-        if better: save_checkpoint(self.folder, model, self.describe(line))
+        if better: save_checkpoint(self.folder, self.kept, self.describe(line))
         save_state(self.state_path, self.model, self.optimiser, p, self.averaged)
     return p["history"][-1]
 

@@ -209,7 +209,7 @@ def uncertainty_table(model:nn.Module, # a `MultiTaskModel`
     how, rows, lines = settings(meta), [int(row) for row in rows], []
     more = dict(tasks=how["tasks"], temperature=how["temperature"])
     for row in rows:
-        x = runtime.move(torch.from_numpy(np.array(store.image(row), np.float32))[None])
+        x = runtime.move(torch.from_numpy(store.image(row)).float()[None])
         with runtime.autocast():
             s = mc_dropout(model, x, n, step_seed(seed, row), **more) if method == "mc" else flip_tta(model, x, **more)
         lines.append(_line(s, store.index.loc[row], store.mask(row), how))
