@@ -9,7 +9,7 @@ config = ConfigParser(delimiters=["="])
 config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 extras = {key.removesuffix("_requirements"): cfg[key].split() for key in cfg if key.endswith("_requirements")}
-extras["dev"] += extras["serve"] + extras["app"] + extras["onnx"]
+extras["dev"] += extras["serve"] + extras["app"] + extras["openvino"]
 
 setup(
     name=cfg["lib_name"],

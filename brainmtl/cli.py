@@ -304,10 +304,12 @@ def predict(files:tuple[Path, ...], # pictures, NIfTI volumes or BraTS case fold
             out:Path=Path("predictions"), # folder for overlays, masks, predictions.json and predictions.csv
             uncertainty:int=0, # thinned networks asked for the spread of the answer; 0 leaves it out
             device:str|None=None, # cpu, cuda, cuda:1 or mps; the best there is when left out
+            engine:str="torch", # what runs the network: torch, or openvino (CPU, needs the extra of that name; seconds to start, then faster)
             )->dict: # one line per file
     "Say for each file how likely a tumour is, and draw it. Research use, not for diagnosis."
+    from brainmtl.engine import open_predictor
     from brainmtl.predict import predict_files
-    made = predict_files(files, out, model, device, uncertainty)
+    made = predict_files(files, out, open_predictor(model, device, engine), uncertainty=uncertainty)
     def line(r): return r.get("error") or f"{r['text']} (p = {r['probability']:.2f}, {r['tumour_px']} pixels)"
     lines = [f"{r['file']}: {line(r)}" for r in made["results"]]
     if made["failed"] == len(lines): raise UserError(made["results"][0]["error"], cure=f"{out/'predictions.json'} lists every file")
@@ -319,10 +321,12 @@ def serve(model:Path|None=None, # folder of a trained stage; the reference model
           host:str="127.0.0.1", # address to listen on; another than this machine's own needs BRAINMTL_TOKEN
           port:int=8000, # port to listen on
           device:str|None=None, # cpu, cuda, cuda:1 or mps; the best there is when left out
+          engine:str="torch", # what runs the network: torch, or openvino (CPU, needs the extra of that name; seconds to start, then faster)
           )->dict: # nothing, when the server was stopped
     "Answer over HTTP, on this machine only unless told otherwise. Research use, not for diagnosis."
+    from brainmtl.engine import open_predictor
     from brainmtl.serve import serve as start
-    start(model, host, port, device=device)
+    start(open_predictor(model, device, engine), host, port)
     return {}
 
 

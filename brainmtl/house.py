@@ -105,7 +105,7 @@ def at(nb:Notebook, # where
 # %% ../nbs/90_house.ipynb #999910b7
 STEPS = {"sources": "phantom download", "preprocess": "", "duplicates": "", "store": "", "dataset": "augment", "model": "encoder decoder head",
          "train": "losses stages", "evaluate": "metrics baselines calibrate uncertainty gradcam ablation crossval", "report": "",
-         "predict": "inspector serve app export"} # step, which is also a room: other rooms that belong to it
+         "predict": "inspector serve app export engine"} # step, which is also a room: other rooms that belong to it
 
 
 def flow_line(module:str, # where we are

@@ -339,6 +339,7 @@ REFERENCE = Path(brainmtl.__file__).resolve().parents[1]/"checkpoints"/"referenc
 
 class Predictor:
     "Answers for files and arrays with one trained network."
+    engine = "torch" # what runs the network
 
     def __init__(self,
                  checkpoint:str|Path|None=None, # folder of a trained stage; None: the reference model that ships with the repository
@@ -360,7 +361,7 @@ def card(self:Predictor)->dict: # plain values
     keys = ("split_hash", "recipe_fingerprint", "thresholds", "temperature", "modalities", "input_size")
     return {"version": brainmtl.__version__, "weights": self.meta["weights_hash"], "preprocess": code_fingerprint(sources, preprocess),
             "trained_preprocess": self.meta.get("preprocess"), **{k: self.meta.get(k) for k in keys},
-            "flip": self.how["flip"], "min_island": self.how["min_island"]}
+            "flip": self.how["flip"], "min_island": self.how["min_island"], "engine": self.engine}
 
 # %% ../nbs/40_predict.ipynb #27a44436
 def case_probability(p:np.ndarray, # calibrated probability of each slice in order, NaN where the model was not asked
@@ -379,11 +380,16 @@ def _slices(self:Predictor, image:np.ndarray, samples:int)->dict[str, np.ndarray
     parts = []
     for start in range(0, len(image), BATCH):
         x = torch.from_numpy(image[start:start + BATCH]).half().float()
-        out = ask(self.fast, x, self.runtime, self.how["flip"])
+        out = self._ask(x, features=samples > 0)
         row = {"p": (out["logit"] / self.how["temperature"]).sigmoid(), "seg": out["seg"]}
         if samples: row |= self._spreads(out["features"], samples)
         parts.append({k: v.float().cpu().numpy() for k, v in row.items()})
     return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+
+@patch
+def _ask(self:Predictor, x:torch.Tensor, features:bool)->dict:
+    "What the network says about slices (n, C, H, W): \"seg\", \"logit\", and \"features\" if wanted; another engine takes this place."
+    return ask(self.fast, x, self.runtime, self.how["flip"])
 
 @patch
 def _spreads(self:Predictor, features:list[torch.Tensor], samples:int)->dict[str, torch.Tensor]:

@@ -330,7 +330,7 @@ def make_app(service:Service, # predictor, token and limits
     return app
 
 # %% ../nbs/42_serve.ipynb #a03cc844
-def serve(model:str|Path|None=None, # a checkpoint; None: the reference model
+def serve(model:str|Path|Predictor|None=None, # a checkpoint, or a loaded predictor; None: the reference model
           host:str="127.0.0.1", # address to listen on; another than this machine's own needs a token
           port:int=8000, # port to listen on
           token:str|None=None, # what requests must bring; None: the environment variable BRAINMTL_TOKEN, if set
@@ -343,5 +343,6 @@ def serve(model:str|Path|None=None, # a checkpoint; None: the reference model
     token = token or os.environ.get("BRAINMTL_TOKEN")
     if not is_loopback(host) and not token:
         raise UserError(f"listening on {host} needs a token", got="none", cure="set BRAINMTL_TOKEN, or listen on 127.0.0.1")
-    app = make_app(Service(Predictor(model, device), token, queue, max_mb * 2**20))
+    predictor = model if isinstance(model, Predictor) else Predictor(model, device)
+    app = make_app(Service(predictor, token, queue, max_mb * 2**20))
     uvicorn.run(app, host=host, port=port, server_header=False, limit_concurrency=8 * queue, timeout_graceful_shutdown=30)
