@@ -66,16 +66,18 @@ def vary_intensity(image:Tensor, # (B, C, H, W), z-scored, background 0
                    params:dict[str, Tensor], # from `draw_augmentation`
                   )->Tensor: # the same shape, background 0
     "Apply random curve, bias field, gamma, contrast, brightness, blur and noise inside the foreground."
-    inside = image != 0
-    p = {k: params[k].to(image.device)[:, None, None, None] for k in ("gamma", "contrast", "brightness", "noise", "bias", "remap")}
-    if p["remap"].any(): image = torch.where(p["remap"], _restandardise(_curve(image, params["curve"].to(image)), inside), image)
+    inside, curved = image != 0, params["remap"].nonzero()[:, 0]
+    p = {k: params[k].to(image.device)[:, None, None, None] for k in ("gamma", "contrast", "brightness", "bias")}
+    if len(curved):
+        remapped = _restandardise(_curve(image[curved], params["curve"][curved].to(image)), inside[curved])
+        image = image.index_copy(0, curved.to(image.device), remapped)
     field = F.interpolate(params["field"][:, None].to(image), size=image.shape[-2:], mode="bicubic", align_corners=True)
     x = image * (p["bias"] * field).exp()
     low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
     span = (high - low).clamp(min=1e-6)
     x = ((x - low) / span).clamp(0, 1).pow(p["gamma"]) * span + low
     x = _blur(x * p["contrast"] + p["brightness"], params["blur"].to(image))
-    return torch.where(inside, x + p["noise"] * _noise(image, params["noise_seed"]), 0.0)
+    return torch.where(inside, x + _noise(image, params), 0.0)
 
 # %% ../nbs/08_augment.ipynb #531784bd
 def _blur(x:Tensor, sd:Tensor)->Tensor:
@@ -87,9 +89,12 @@ def _blur(x:Tensor, sd:Tensor)->Tensor:
     y = F.conv2d(y, kernel[:, None, :, None], padding=(radius, 0), groups=n)
     return F.conv2d(y, kernel[:, None, None, :], padding=(0, radius), groups=n).reshape(x.shape)
 
-def _noise(x:Tensor, seeds:Tensor)->Tensor:
-    draws = [torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(s)) for s in seeds.tolist()]
-    return torch.stack(draws).to(x)
+def _noise(x:Tensor, params:dict[str, Tensor])->Tensor:
+    "Each slice's noise from a seed of its own, and nothing drawn for a slice that gets none."
+    noise = torch.zeros(x.shape)
+    for k in params["noise"].nonzero()[:, 0].tolist():
+        noise[k] = params["noise"][k] * torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(int(params["noise_seed"][k])))
+    return noise.to(x)
 
 def _curve(x:Tensor, values:Tensor)->Tensor:
     "Piecewise linear through (knot, value), level outside the knots."

@@ -209,14 +209,14 @@ def step(self:Fit,
          batch:dict, # this process's slices
          plan:BatchPlan, # the plan they come from
         )->dict[str, Tensor]: # losses
-    "Set the rate, augment and take one step."
+    "Set the rate, bring the batch to the device, augment it there and take one step."
     now = self.progress["step"]
     for group, top in zip(self.optimiser.param_groups, self.top_rates): group["lr"] = top * rate_factor(now, self.config)
-    batch = resize_batch(batch, self.config.train_size)
+    batch = resize_batch({**batch, **{k: batch[k].to(self.runtime.device) for k in ("image", "mask", "has_mask", "cls")}}, self.config.train_size)
     if self.recipe.augment.enabled:
         drawn = draw_augmentation(self.recipe.augment, self.config.batch, step_seed(self.seed, now, 1))
         batch = apply_augmentation(batch, take(drawn, slice(plan.rank, None, plan.world)))
-    batch = {**batch, "image": self.runtime.move(batch["image"]), **{k: batch[k].to(self.runtime.device) for k in ("mask", "has_mask", "cls")}}
+    batch["image"] = self.runtime.move(batch["image"])
     seed_everything(step_seed(self.seed, now, 2, plan.rank))
     counts = self.accelerator.reduce(torch.stack([batch["has_mask"].sum(), torch.tensor(len(batch["cls"]), device=self.runtime.device)]), "sum")
     losses = train_step(model, batch, self.loss_fn, self.optimiser, self.accelerator, self.runtime, counts)
