@@ -6,10 +6,11 @@
 __all__ = ['Entrants', 'Times', 'Measure', 'QUICK', 'PRIOR', 'LEVERS', 'PRECISIONS', 'AREAS', 'BRATS23', 'A100', 'race', 'spread',
            'row', 'Setup', 'limits', 'traffic', 'Way', 'random_batch', 'training_step', 'MonaiPeer', 'networks',
            'train_in_both', 'precision_effect', 'plot_precisions', 'answering', 'grow_store', 'peak_memory',
-           'profile_step', 'run_bench', 'bench_table', 'levers', 'plot_bench', 'host_costs', 'network_costs',
-           'plan_epoch', 'store_bytes']
+           'profile_step', 'run_bench', 'bench_table', 'levers', 'plot_bench', 'plot_growth', 'host_costs',
+           'network_costs', 'plan_epoch', 'store_bytes']
 
 # %% ../nbs/50_benchmark.ipynb #09cdd2e0
+import hashlib
 import math
 import os
 import platform
@@ -20,8 +21,8 @@ import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
-from importlib import import_module
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import combinations, product
 from pathlib import Path
 from timeit import timeit
@@ -33,6 +34,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import torch
+from isal import igzip
 from matplotlib.figure import Figure
 from scipy import ndimage as ndi
 from torch import Tensor, nn
@@ -43,8 +45,9 @@ from torch.utils.benchmark import Timer
 from .augment import apply_augmentation, draw_augmentation
 from .dataset import BatchPlan, MultiSourceDataset, make_loader
 from .duplicates import VIEWS, contrast, descriptor, find_groups, likeness
-from .export import export_onnx
-from .files import UserError, read_json, write_json
+from .engine import openvino_run
+from .export import export_onnx, onnx_runtime
+from .files import UserError, atomic_path, read_json, write_json
 from .losses import MultiTaskLoss
 from .model import MultiTaskModel, fold_norms, part_costs, save_checkpoint, speed_up
 from .phantom import phantom_volume, write_brats
@@ -288,6 +291,7 @@ def _bench_training(setup:Setup)->list[dict]:
     best, n = _best(times), setup.batch
     limit = {k: (best, n * work[k] / work[best]) for k in ("quick", "reference")}
     rows = [row(f"step of {k}, against {p}", times, k, n, (p, 1.), limit[k]) for k in limit for p in ("prior", "MONAI UNet", "MONAI BasicUNet")]
+    rows += [row("step of prior, against quick", times, "prior", n, ("quick", 1.), limit["quick"])]
     levers = [k.removeprefix("without ") for k in times if k.startswith("without ")]
     rows += [row(f"gain of {k}", times, "reference", n, (f"without {k}", 1.), limit["reference"], lever=k) for k in levers]
     rows += [row(f"gain of batch {n} over {k}", times, "reference", n, (f"batch {k}", n / k), limit["reference"], lever=f"batch {n} over {k}")
@@ -329,15 +333,16 @@ def _predictor(folder:Path, setup:Setup)->Callable[[], Any]:
     predictor, volume = Predictor(folder/"model", setup.device), phantom_volume(0, setup.shape, modalities=("flair",))[0]["flair"]
     return lambda: predictor.predict(volume)
 
-def _onnx(folder:Path, x:Tensor, setup:Setup)->tuple[Callable|None, str]:
-    "The same network in ONNX Runtime in float32; `export_onnx` refuses a graph that answers something else. Or why not."
-    if not setup.whole: return None, "left out of the quick run"
+def _engines(folder:Path, x:Tensor, setup:Setup)->dict[str, tuple[Callable|None, str]]:
+    "The same network in other programs, from one graph; `export_onnx` refuses a graph that answers something else. Or why not."
+    names, bf16 = ("ONNX Runtime, float32", "OpenVINO", "OpenVINO, 1 slice"), choose_runtime("cpu").dtype == torch.bfloat16
+    if not setup.whole: return dict.fromkeys(names, (None, "left out of the quick run"))
     try:
-        graph = export_onnx(folder/"model", folder/"onnx")/"model.onnx"
-        session = import_module("onnxruntime").InferenceSession(graph, providers=["CPUExecutionProvider"])
-    except (UserError, ImportError) as e: return None, str(e)
-    slices = x.numpy()
-    return lambda: session.run(None, {"slices": slices}), ""
+        graph = (export_onnx(folder/"model", folder/"onnx")/"model.onnx").read_bytes()
+        runs = onnx_runtime(graph), openvino_run(graph, bf16), openvino_run(graph, bf16)
+    except (UserError, ImportError) as e: return dict.fromkeys(names, (None, str(e)))
+    inputs = x.numpy(), x.numpy(), x[:1].numpy()
+    return {name: (partial(run, slices), "") for name, run, slices in zip(names, runs, inputs)}
 
 # %% ../nbs/50_benchmark.ipynb #68f2ebee
 def _prediction_race(folder:Path, setup:Setup)->tuple[dict, dict, dict]:
@@ -351,7 +356,7 @@ def _prediction_race(folder:Path, setup:Setup)->tuple[dict, dict, dict]:
                  "quick as trained": answering(quick, x, device=d), "weights cast at each call": answering(fold_norms(plain), x, device=d),
                  "label only": answering(net, x, device=d, do_seg=False), "1 slice": answering(net, x[:1], device=d),
                  "1 slice as trained": answering(plain, x[:1], device=d), "2 slices": answering(net, x[:2], device=d), "volume": _predictor(folder, setup)}
-    found = {"torch.compile": _compiled(net, x, setup), "ONNX Runtime, float32": _onnx(folder, x, setup)}
+    found = {"torch.compile": _compiled(net, x, setup), **_engines(folder, x, setup)}
     entrants |= {name: f for name, (f, _) in found.items() if f}
     work |= {k: _work(nets[k], setup.size) for k in ("quick", "reference")}
     work["label"] = work["reference"] - 2. * part_costs(plain, setup.size)["decoder"]["macs"]
@@ -375,8 +380,8 @@ def _bench_prediction(setup:Setup)->list[dict]:
              row("label only, decoder skipped", times, "label only", n, ("reference", 1.), limit("label")),
              row("a single slice, against prior", times, "1 slice", 1, ("prior, 1 slice", 1.), limit("reference", 1)),
              row("a whole volume with preparation, against the network alone", times, "volume", deep, ("reference", deep / n), limit("reference", deep))]
-    rows += [row(f"gain of {k}", times, k, n, ("reference" if k == "torch.compile" else "float32", 1.), limit("reference"), lever=k)
-             for k in ("torch.compile", "ONNX Runtime, float32") if k in times]
+    others = {"torch.compile": ("reference", n), "ONNX Runtime, float32": ("float32", n), "OpenVINO": ("reference", n), "OpenVINO, 1 slice": ("1 slice", 1)}
+    rows += [row(f"gain of {k}", times, k, m, (peer, 1.), limit("reference", m), lever=k) for k, (peer, m) in others.items() if k in times]
     return [*rows, *({"what": f"gain of {k}", "skipped": why} for k, why in absent.items())]
 
 # %% ../nbs/50_benchmark.ipynb #b0edd5ad
@@ -427,11 +432,20 @@ def _phantoms(folder:Path, setup:Setup)->tuple[list[Case], Path]:
     build_store(folder/"store", cases, size=setup.size, progress=False)
     return cases, folder/"store"
 
+def _two_ways(store:Store, setup:Setup)->dict[str, Callable]:
+    "The same images out of many cases: each one read, or each case's file mapped and converted by NumPy."
+    rows = np.random.default_rng(0).integers(len(store), size=setup.batch).tolist()
+    place = store.index.groupby("case").cumcount()
+    files = [(store.path/"cases"/store.index.case[r]/"image.npy", place[r]) for r in rows]
+    return {"read": lambda: [torch.from_numpy(store.image(r)).float() for r in rows],
+            "mapped": lambda: [torch.from_numpy(np.load(f, mmap_mode="r")[k].astype(np.float32)) for f, k in files]}
+
 def _loading_race(folder:Path, setup:Setup)->tuple[dict, dict, dict]:
     cases, store = _phantoms(folder, setup)
     (bare, work), grown = limits(setup), {k: grow_store(store, folder/f"x{k}", k) for k in setup.growth}
     step = training_step(networks(setup)["reference"], random_batch(setup.batch, size=setup.size), device=setup.device)
     entrants = {**bare, "step": step, "compressed files": _from_files([f for c in cases for f in c.images["flair"]], setup)}
+    entrants |= _two_ways(Store(grown[max(grown)]), setup)
     entrants |= {f"first {k}": lambda path=path: next(_loader(path, setup)) for k, path in grown.items()}
     entrants |= {f"batch {k}": _loader(path, setup).__next__ for k, path in grown.items()}
     peaks = {k: {"slices": len(Store(path)), "peak_bytes": peak_memory(lambda path=path: next(_loader(path, setup)))} for k, path in grown.items()}
@@ -440,8 +454,8 @@ def _loading_race(folder:Path, setup:Setup)->tuple[dict, dict, dict]:
 # %% ../nbs/50_benchmark.ipynb #f57b16b7
 def _bench_loading(setup:Setup)->list[dict]:
     with tempfile.TemporaryDirectory() as tmp: times, work, peaks = _loading_race(Path(tmp), setup)
-    copied = setup.batch * setup.size**2 * (2 + 4 + 1 + 4) / work["copy"]
-    rows = []
+    copied, lever = setup.batch * setup.size**2 * (2 + 4 + 1 + 4) / work["copy"], "reading instead of mapping"
+    rows = [row(f"gain of {lever}", times, "read", setup.batch, ("mapped", 1.), ("copy", setup.batch * setup.size**2 * 6 / work["copy"]), lever=lever)]
     for k, facts in peaks.items():
         share = spread([a / (a + s) for a, s in zip(times[f"batch {k}"], times["step"])])
         rows += [row(f"a slice of the store, {k}-fold", times, f"batch {k}", setup.batch, ("compressed files", 1.), ("copy", copied), share=share, **facts),
@@ -461,24 +475,38 @@ def _prepare_memory(folder:Path, n:int)->int:
     command = [sys.executable, "-c", _PREPARE, str(folder/f"raw{n}"), str(folder/f"store{n}")]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
 
+def _carry(case:Case, source:Path, target:Path):
+    "What no program can leave out: decompress the case, here with ISA-L, hash and write what is kept of it."
+    for f in case.files: igzip.decompress(f.read_bytes())
+    for kept in source.glob("*.npy"):
+        data = kept.read_bytes()
+        hashlib.sha256(data)
+        with atomic_path(target/kept.name) as tmp: tmp.write_bytes(data)
+
 def _preparing_race(folder:Path, setup:Setup)->tuple[dict, dict]:
-    cases = _phantoms(folder, setup)[0]
+    cases, store = _phantoms(folder, setup)
+    many = [replace(c, case=f"{c.case}-{k}", patient=f"{c.patient}-{k}") for k in range(3) for c in cases]
     def fresh(): return Path(tempfile.mkdtemp(dir=folder))
-    def build(): build_store(fresh()/"store", cases, size=setup.size, progress=False)
+    def build(): build_store(fresh()/"store", many, size=setup.size, progress=False)
     def one_by_one():
         target = fresh()
         for c in cases: write_case(c, target/c.case, "", setup.size)
+    def carry():
+        target = fresh()
+        for c in cases: _carry(c, store/"cases"/c.case, target/c.case)
     def decompress(): return [np.asanyarray(nib.load(f).dataobj) for c in cases for f in c.files]
     memory = {n: _prepare_memory(folder, n) for n in setup.cases} if setup.whole and Path("/proc/self/status").exists() else {}
-    return race({"all cores": build, "one process": one_by_one, "nibabel alone": decompress}, setup.rounds, setup.allowance), memory
+    entrants = {"all cores": build, "one process": one_by_one, "carried": carry, "nibabel alone": decompress}
+    return race(entrants, setup.rounds, setup.allowance), memory
 
 # %% ../nbs/50_benchmark.ipynb #681cf76c
 def _bench_preparing(setup:Setup)->list[dict]:
     with tempfile.TemporaryDirectory() as tmp: times, memory = _preparing_race(Path(tmp), setup)
     n, cores = setup.patients, os.cpu_count() or 1
     voxels = {"mvoxels": math.prod(setup.shape) / 1e6}
-    rows = [row("a case, on all cores", times, "all cores", n, ("one process", 1.), ("nibabel alone", 1 / cores), **voxels),
-            row("a case, in one process", times, "one process", n, ("all cores", 1.), ("nibabel alone", 1.), **voxels)]
+    rows = [row("a case, on all cores", times, "all cores", 3 * n, ("one process", 3.), ("nibabel alone", 3 / cores), **voxels),
+            row("a case, in one process", times, "one process", n, ("carried", 1.), ("nibabel alone", 1.), **voxels),
+            row("a case carried over unprepared", times, "carried", n, ("one process", 1.), ("nibabel alone", 1.), **voxels)]
     peaks = {"what": "peak memory of a process while preparing", "peak_bytes": {str(k): v for k, v in memory.items()}}
     return [*rows, peaks if memory else {"what": peaks["what"], "skipped": "left out of the quick run, and not known outside of Linux"}]
 
@@ -612,18 +640,36 @@ def plot_bench(report:Mapping[str, Any], # from `run_bench`
     fig.tight_layout()
     return fig
 
+# %% ../nbs/50_benchmark.ipynb #6d7bb31f
+def plot_growth(report:Mapping[str, Any], # from `run_bench`, with loading
+               )->Figure: # left: milliseconds; right: MiB; against the slices of the store
+    "Draw what a larger store costs: time to the first batch, time for a slice after it, and the most memory until the first batch."
+    rows = [r for r in report["areas"]["loading"] if "slices" in r]
+    fig, axes = plt.subplots(1, 2, figsize=(8, 2.6))
+    kinds = {"open the store and give the first batch": "first batch", "a slice of the store": "a slice"}
+    for (start, label), colour in zip(kinds.items(), ("tab:blue", "tab:orange")):
+        those = [r for r in rows if r["what"].startswith(start)]
+        slices, times = [r["slices"] for r in those], [r["seconds"] for r in those]
+        axes[0].fill_between(slices, [t["low"] * 1e3 for t in times], [t["high"] * 1e3 for t in times], color=colour, alpha=.3, lw=0)
+        axes[0].plot(slices, [t["median"] * 1e3 for t in times], color=colour, marker=".", label=label)
+    axes[1].plot(slices, [r["peak_bytes"] / 2**20 for r in those], color="tab:green", marker=".")
+    axes[0].set(ylabel="ms", yscale="log"); axes[0].legend(fontsize=8); axes[1].set(ylabel="peak memory, MiB", ylim=0)
+    for ax in axes: ax.set(xlabel="slices in the store", xscale="log")
+    fig.tight_layout()
+    return fig
+
 # %% ../nbs/50_benchmark.ipynb #d2eec3be
 BRATS23 = {"patients": 1251, "slices": 190_000, "channels": 4, "voxels": 240 * 240 * 155}
 A100 = {"name": "NVIDIA A100 80GB SXM (data sheet)", "flops": 312e12, "bandwidth": 2.039e12, "link": 600e9}
 
 def host_costs(report:Mapping[str, Any], # from `run_bench`, with training, loading and preparing
-              )->dict[str, float]: # seconds of one process: "loading" and "augmentation" per slice of 256 × 256 and modality, "preparing" per million voxels
-    "Take from a report what one process of the host needs."
+              )->dict[str, float]: # "loading": seconds per slice of 256 × 256 and modality, "preparing": per million voxels; "augmentation": copies of a slice
+    "Take from a report what one process of the host needs, and how far augmentation is from a copy."
     def find(area, start): return next(r for r in report["areas"][area] if r["what"].startswith(start))
     scale = (256 / report["setup"]["size"])**2
     case = find("preparing", "a case, in one process")
     return {"loading": find("loading", f"a slice of the store, {max(report['setup']['growth'])}-fold")["seconds"]["median"] * scale,
-            "augmentation": find("training", "augmentation")["seconds"]["median"] * scale, "preparing": case["seconds"]["median"] / case["mvoxels"]}
+            "augmentation": find("training", "augmentation")["times_limit"]["median"], "preparing": case["seconds"]["median"] / case["mvoxels"]}
 
 def network_costs(recipe:str="reference", # a shipped recipe, given four modalities
                   channels:int=4, # modalities
@@ -642,7 +688,8 @@ def plan_epoch(host:Mapping[str, float], # from `host_costs`
               )->dict[str, float]: # resource → seconds for one pass over all slices
     "Say how long each resource would need for an epoch if it were the only one; the largest is the bottleneck."
     share = data["slices"] / devices
-    times = {"loading": share * data["channels"] * host["loading"], "augmentation": share * data["channels"] * host["augmentation"],
+    copied = share * data["channels"] * 2 * 2 * 256**2 * 4 # bytes: image and mask, read and written in float32
+    times = {"loading": share * data["channels"] * host["loading"], "augmentation": host["augmentation"] * copied / gpu["bandwidth"],
              "arithmetic": share * net["flops"] / gpu["flops"], "memory traffic": share * net["bytes"] / gpu["bandwidth"]}
     exchanged = 2 * (devices - 1) / devices * 4 * net["parameters"] # bytes per step of a ring all-reduce in float32
     return times | {"gradient exchange": share / batch * exchanged / gpu["link"]}
