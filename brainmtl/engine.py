@@ -8,6 +8,7 @@ __all__ = ['ENGINES', 'openvino_run', 'OpenVinoPredictor', 'open_predictor']
 # %% ../nbs/47_engine.ipynb #2637ff05
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import local
 from typing import Any
 
 import torch
@@ -21,13 +22,14 @@ from .predict import Predictor
 def openvino_run(graph:bytes, # content of model.onnx
                  bf16:bool=False, # multiply in bfloat16? only where the processor has it
                 )->Run: # slices to (pixels' probability, log odds)
-    "Let OpenVINO execute a graph on the CPU, with torch's number of threads; every call has a request of its own, so that calls may overlap."
+    "Let OpenVINO execute a graph on the CPU, with torch's number of threads; each calling thread has a request of its own, so that calls may overlap."
     import openvino
-    core = openvino.Core()
+    core, mine = openvino.Core(), local()
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32"}
     compiled = core.compile_model(core.read_model(graph), "CPU", hints)
     def run(slices):
-        found = compiled.create_infer_request().infer({"slices": slices})
+        if not hasattr(mine, "request"): mine.request = compiled.create_infer_request()
+        found = mine.request.infer({"slices": slices}, share_inputs=True)
         return found["seg"], found["logit"]
     return run
 
