@@ -66,12 +66,13 @@ Times = Mapping[str, Sequence[float]]
 def race(entrants:Entrants, # name → function of no arguments
          rounds:int=5, # times that each one runs, at least 3
          allowance:float=20., # seconds after which no further round begins
+         block:float=.02, # seconds that what is short is repeated for, its median counts
         )->dict[str, list[float]]: # name → seconds per call, one for each round
     "Time functions by turns; `Timer` warms up, repeats what is short, and waits for a GPU."
     timers = {name: Timer("f()", globals={"f": f}, num_threads=torch.get_num_threads()) for name, f in entrants.items()}
     times:dict[str, list[float]] = {name: [] for name in timers}
     for done in range(1, max(3, rounds) + 1):
-        for name, timer in timers.items(): times[name].append(timer.blocked_autorange(min_run_time=.02).median)
+        for name, timer in timers.items(): times[name].append(timer.blocked_autorange(min_run_time=block).median)
         if done >= 3 and 2 * sum(map(sum, times.values())) * (done + 1) / done > allowance: break
     return times
 
@@ -106,6 +107,7 @@ class Setup:
     batch: int = 8                                        # slices per step
     rounds: int = 5                                       # of each race, if the time allows
     allowance: float = 25.                                # seconds per race
+    block: float = .2                                     # seconds that what is short is repeated for, so that a burst of other work is outvoted
     product: int = 1024                                   # rows and columns of the matrices
     patients: int = 12                                    # phantom volumes to prepare: enough for the start of the processes to be shared out
     shape: tuple[int, int, int] = (240, 240, 155)         # their voxels: those of BraTS
@@ -117,7 +119,7 @@ class Setup:
     whole: bool = True                                    # also what starts processes or compiles
     device: str|None = None                               # as in `choose_runtime`
 
-QUICK = Setup(size=32, batch=2, rounds=3, allowance=1., product=256, patients=2, shape=(48, 48, 8), growth=(1, 4), cases=(2, 4),
+QUICK = Setup(size=32, batch=2, rounds=3, allowance=1., block=.02, product=256, patients=2, shape=(48, 48, 8), growth=(1, 4), cases=(2, 4),
               pictures=(16, 32), many=48, batches=(4,), whole=False)
 
 # %% ../nbs/50_benchmark.ipynb #e9b8ca7a
@@ -283,7 +285,7 @@ def _training_race(setup:Setup)->tuple[dict, dict]:
     plain = MultiTaskModel.from_recipe(override(load_recipe("reference"), ["model.stem=1"]))
     entrants["without space-to-depth stem"] = training_step(plain, batch, device=d)
     entrants |= {f"batch {n}": training_step(nets["reference"], random_batch(n, size=setup.size), device=d) for n in setup.batches}
-    return race(entrants, setup.rounds, setup.allowance * 3), work | {k: 3 * _work(nets[k], setup.size) for k in ("quick", "reference")}
+    return race(entrants, setup.rounds, setup.allowance * 4, setup.block), work | {k: 3 * _work(nets[k], setup.size) for k in ("quick", "reference")}
 
 # %% ../nbs/50_benchmark.ipynb #44a13c61
 def _bench_training(setup:Setup)->list[dict]:
@@ -360,7 +362,7 @@ def _prediction_race(folder:Path, setup:Setup)->tuple[dict, dict, dict]:
     entrants |= {name: f for name, (f, _) in found.items() if f}
     work |= {k: _work(nets[k], setup.size) for k in ("quick", "reference")}
     work["label"] = work["reference"] - 2. * part_costs(plain, setup.size)["decoder"]["macs"]
-    return race(entrants, setup.rounds, setup.allowance * 2), work, {name: why for name, (f, why) in found.items() if not f}
+    return race(entrants, setup.rounds, setup.allowance * 3, setup.block), work, {name: why for name, (f, why) in found.items() if not f}
 
 # %% ../nbs/50_benchmark.ipynb #6529ffc6
 def _bench_prediction(setup:Setup)->list[dict]:
@@ -440,6 +442,8 @@ def _two_ways(store:Store, setup:Setup)->dict[str, Callable]:
     return {"read": lambda: [torch.from_numpy(store.image(r)).float() for r in rows],
             "mapped": lambda: [torch.from_numpy(np.load(f, mmap_mode="r")[k].astype(np.float32)) for f, k in files]}
 
+
+# %% ../nbs/50_benchmark.ipynb #a30e9bdd
 def _loading_race(folder:Path, setup:Setup)->tuple[dict, dict, dict]:
     cases, store = _phantoms(folder, setup)
     (bare, work), grown = limits(setup), {k: grow_store(store, folder/f"x{k}", k) for k in setup.growth}
@@ -449,7 +453,7 @@ def _loading_race(folder:Path, setup:Setup)->tuple[dict, dict, dict]:
     entrants |= {f"first {k}": lambda path=path: next(_loader(path, setup)) for k, path in grown.items()}
     entrants |= {f"batch {k}": _loader(path, setup).__next__ for k, path in grown.items()}
     peaks = {k: {"slices": len(Store(path)), "peak_bytes": peak_memory(lambda path=path: next(_loader(path, setup)))} for k, path in grown.items()}
-    return race(entrants, setup.rounds, setup.allowance), work, peaks
+    return race(entrants, setup.rounds, setup.allowance, setup.block), work, peaks
 
 # %% ../nbs/50_benchmark.ipynb #f57b16b7
 def _bench_loading(setup:Setup)->list[dict]:
@@ -483,6 +487,8 @@ def _carry(case:Case, source:Path, target:Path):
         hashlib.sha256(data)
         with atomic_path(target/kept.name) as tmp: tmp.write_bytes(data)
 
+
+# %% ../nbs/50_benchmark.ipynb #fe0bcc58
 def _preparing_race(folder:Path, setup:Setup)->tuple[dict, dict]:
     cases, store = _phantoms(folder, setup)
     many = [replace(c, case=f"{c.case}-{k}", patient=f"{c.patient}-{k}") for k in range(3) for c in cases]
@@ -590,7 +596,7 @@ def run_bench(quick:bool=False, # tiny sizes: seconds instead of minutes, for te
     if unknown: raise UserError(f"no area {unknown[0]}", cure=f"use {', '.join(AREAS)}")
     setup = Setup(**{**asdict(QUICK if quick else Setup()), "device": device})
     bare, work = limits(setup)
-    times = race(bare, setup.rounds, setup.allowance)
+    times = race(bare, setup.rounds, setup.allowance, setup.block)
     rates = {k: spread([work[k] / t for t in times[k]]) for k in bare}
     report = {"machine": _machine(setup), "setup": asdict(setup), "limits": rates, "profile": profile_step(setup),
               "areas": {a: AREAS[a](setup) for a in areas or AREAS}}
