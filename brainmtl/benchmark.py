@@ -47,7 +47,7 @@ from .dataset import BatchPlan, MultiSourceDataset, make_loader
 from .duplicates import VIEWS, contrast, descriptor, find_groups, likeness
 from .engine import openvino_run
 from .export import export_onnx, onnx_runtime
-from .files import UserError, atomic_path, read_json, write_json
+from .files import UserError, read_json, write_json
 from .losses import MultiTaskLoss
 from .model import MultiTaskModel, fold_norms, part_costs, save_checkpoint, speed_up
 from .phantom import phantom_volume, write_brats
@@ -479,13 +479,12 @@ def _prepare_memory(folder:Path, n:int)->int:
     command = [sys.executable, "-c", _PREPARE, str(folder/f"raw{n}"), str(folder/f"store{n}")]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
 
-def _carry(case:Case, source:Path, target:Path):
-    "What no program can leave out: decompress the case, here with ISA-L, hash and write what is kept of it."
+def _carry(case:Case, kept:dict[str, bytes], target:Path):
+    "What no program can leave out: decompress the case, here with ISA-L, write what is kept of it and hash its image."
     for f in case.files: igzip.decompress(f.read_bytes())
-    for kept in source.glob("*.npy"):
-        data = kept.read_bytes()
-        hashlib.sha256(data)
-        with atomic_path(target/kept.name) as tmp: tmp.write_bytes(data)
+    hashlib.sha256(kept["image.npy"])
+    target.mkdir()
+    for name, data in kept.items(): (target/name).write_bytes(data)
 
 
 # %% ../nbs/50_benchmark.ipynb #fe0bcc58
@@ -497,9 +496,10 @@ def _preparing_race(folder:Path, setup:Setup)->tuple[dict, dict]:
     def one_by_one():
         target = fresh()
         for c in cases: write_case(c, target/c.case, "", setup.size)
+    kept = {c.case: {f.name: f.read_bytes() for f in (store/"cases"/c.case).glob("*.npy")} for c in cases}
     def carry():
         target = fresh()
-        for c in cases: _carry(c, store/"cases"/c.case, target/c.case)
+        for c in cases: _carry(c, kept[c.case], target/c.case)
     def decompress(): return [np.asanyarray(nib.load(f).dataobj) for c in cases for f in c.files]
     memory = {n: _prepare_memory(folder, n) for n in setup.cases} if setup.whole and Path("/proc/self/status").exists() else {}
     entrants = {"all cores": build, "one process": one_by_one, "carried": carry, "nibabel alone": decompress}
