@@ -319,7 +319,7 @@ def predict(files:tuple[Path, ...], # pictures, NIfTI volumes or BraTS case fold
             out:Path=Path("predictions"), # folder for overlays, masks, predictions.json and predictions.csv
             uncertainty:int=0, # thinned networks asked for the spread of the answer; 0 leaves it out
             device:str|None=None, # cpu, cuda, cuda:1 or mps; the best there is when left out
-            engine:str="torch", # what runs the network: torch, or openvino (CPU, needs the extra of that name; seconds to start, then faster)
+            engine:str="torch", # what runs the network: torch, or openvino (CPU, needs the extra of that name; seconds to start, then faster for single slices)
             )->dict: # one line per file
     "Say for each file how likely a tumour is, and draw it. Research use, not for diagnosis."
     from brainmtl.engine import open_predictor
@@ -336,7 +336,7 @@ def serve(model:Path|None=None, # folder of a trained stage; the reference model
           host:str="127.0.0.1", # address to listen on; another than this machine's own needs BRAINMTL_TOKEN
           port:int=8000, # port to listen on
           device:str|None=None, # cpu, cuda, cuda:1 or mps; the best there is when left out
-          engine:str="torch", # what runs the network: torch, or openvino (CPU, needs the extra of that name; seconds to start, then faster)
+          engine:str="torch", # what runs the network: torch, or openvino (CPU, needs the extra of that name; seconds to start, then faster for single slices)
           )->dict: # nothing, when the server was stopped
     "Answer over HTTP, on this machine only unless told otherwise. Research use, not for diagnosis."
     from brainmtl.engine import open_predictor
