@@ -20,7 +20,6 @@ import joblib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from joblib.externals.loky import get_reusable_executor
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -244,17 +243,15 @@ def run_jobs(calls:Iterable, # of `joblib.delayed`
              jobs:int=1, # at the same time; -1: as many as there are
              address:str|None=None, # of the cluster's scheduler, for dask and ray; None: the one that is already connected
             )->list: # results in order
-    "Run calls on a joblib backend and leave no process behind; raises `UserError` when there is no such backend."
-    more = {"scheduler_host": address} if backend == "dask" and address else {}
+    "Run calls on a joblib backend; its processes end soon after. Raises `UserError` when there is no such backend."
+    more:dict = {"scheduler_host": address} if backend == "dask" and address else {}
+    if backend == "loky": more["idle_worker_timeout"] = 10                            # seconds; joblib would keep its processes for five minutes
     if backend == "ray" and address: os.environ["RAY_ADDRESS"] = address
     try: config = joblib.parallel_config(backend=backend, n_jobs=jobs, **more)
     except (ValueError, ImportError) as error:
         cure = "use sequential or loky, or install dask distributed, or ray"
         raise UserError(f"no joblib backend `{backend}` here", got=_sentence(error), cure=cure) from None
-    with config:
-        try: return joblib.Parallel()(calls)
-        finally:
-            if backend == "loky": get_reusable_executor().shutdown(kill_workers=True)  # joblib would keep them for five minutes
+    with config: return joblib.Parallel()(calls)
 
 # %% ../nbs/35_ablation.ipynb #5cbf266b
 def is_done(path:Path, # a cell.json
