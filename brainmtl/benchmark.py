@@ -442,7 +442,6 @@ def _two_ways(store:Store, setup:Setup)->dict[str, Callable]:
     return {"read": lambda: [torch.from_numpy(store.image(r)).float() for r in rows],
             "mapped": lambda: [torch.from_numpy(np.load(f, mmap_mode="r")[k].astype(np.float32)) for f, k in files]}
 
-
 # %% ../nbs/50_benchmark.ipynb #a30e9bdd
 def _loading_race(folder:Path, setup:Setup)->tuple[dict, dict, dict]:
     cases, store = _phantoms(folder, setup)
@@ -485,7 +484,6 @@ def _carry(case:Case, kept:dict[str, bytes], target:Path):
     hashlib.sha256(kept["image.npy"])
     target.mkdir()
     for name, data in kept.items(): (target/name).write_bytes(data)
-
 
 # %% ../nbs/50_benchmark.ipynb #fe0bcc58
 def _preparing_race(folder:Path, setup:Setup)->tuple[dict, dict]:

@@ -7,14 +7,13 @@ __all__ = ['ENGINES', 'openvino_run', 'OpenVinoPredictor', 'open_predictor']
 
 # %% ../nbs/47_engine.ipynb #2637ff05
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import local
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .export import TOLERANCE, Answers, Run, export_onnx, largest_difference, probe_slices
+from .export import Run, onnx_graph, prove
 from .files import UserError, need_extra
 from .predict import Predictor
 
@@ -43,16 +42,13 @@ class OpenVinoPredictor(Predictor):
                  precision:str|None=None): # "bf16" or "fp32"; None: bf16 where the hardware has it
         need_extra("the engine openvino", "openvino", "openvino", "onnx", "onnxscript", "onnxruntime")
         super().__init__(checkpoint, "cpu", precision)
-        with TemporaryDirectory() as folder: graph = (export_onnx(checkpoint, folder)/"model.onnx").read_bytes()
+        graph = onnx_graph(self)[0]
         self._prove(graph)
         self.run = openvino_run(graph, self.runtime.dtype == torch.bfloat16)
 
     def _prove(self, graph:bytes):
         "Refuse an engine that answers something else than torch in float32."
-        answers = Answers(self.model, self.how["flip"]).eval()
-        found = largest_difference(openvino_run(graph), answers, probe_slices(self.model.in_channels, self.size))
-        if not max(found.values()) <= TOLERANCE:
-            raise UserError(f"OpenVINO must answer as torch does within {TOLERANCE}", found, "use the versions in constraints.txt, or the engine torch")
+        prove(openvino_run(graph), self, "OpenVINO", "use the versions in constraints.txt, or the engine torch")
 
     def _ask(self, x:Tensor, features:bool)->dict[str, Any]:
         if features: return super()._ask(x, features)

@@ -67,7 +67,6 @@ def settings(meta:dict|None=None, # content of model.json; None: the defaults
         temperature=float(meta.get("temperature") or 1.), tasks=trained_tasks(meta),
         seg=float(cut.get("seg", .5)), cls=float(cut.get("cls", .5)), sensitive=cut.get("sensitive"))
 
-
 # %% ../nbs/30_evaluate.ipynb #a92dd1a9
 def _answers(model:MultiTaskModel, store:Store, order:np.ndarray, runtime:Runtime, how:dict, batch:int, progress:bool)->Iterator[tuple]:
     "Yield (row, probability of its pixels or None, logit or NaN), slice by slice in the given order."

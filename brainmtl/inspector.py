@@ -20,7 +20,6 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 from fastcore.basics import patch
 from matplotlib.figure import Figure
 from PIL import Image
@@ -31,7 +30,7 @@ from .dataset import select_rows
 from .evaluate import clean_mask
 from .files import UserError
 from .metrics import dice, seg_counts
-from .predict import COLUMNS, TUMOUR_COLOUR, PredictionResult, Predictor, blend, looks_like_brain, read_input
+from .predict import COLUMNS, TUMOUR_COLOUR, PredictionResult, Predictor, as_stored, blend, looks_like_brain, read_input
 from .preprocess import Prepared, plan_geometry, prepare_scan
 from .sources import Case, Scan
 from .store import Store
@@ -336,7 +335,7 @@ def _spread(self:SliceInspector, result:PredictionResult, s:int)->np.ndarray|Non
     if result.seg_std is not None: std = result.seg_std[s]
     elif not self._drops(): return None
     else:
-        x = self.predictor.runtime.move(torch.from_numpy(result.prepared.image[s:s + 1]).half().float())
+        x = self.predictor.runtime.move(as_stored(result.prepared.image[s:s + 1]))
         std = mc_dropout(self.predictor.model, x, self.samples, tasks=("seg",))["seg"].std[0, 0].cpu().numpy()
     return np.clip(std / FULL_SPREAD, 0, 1)
 

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['MAX_VOXELS', 'MAX_AXIS', 'BRAIN_BOUNDS', 'COLUMNS', 'NOTICE', 'TUMOUR_COLOUR', 'REFERENCE', 'BATCH', 'input_kind',
            'nifti_from_bytes', 'picture_from_bytes', 'read_input', 'brain_scores', 'looks_like_brain',
-           'PredictionResult', 'blend', 'safe_stem', 'Predictor', 'case_probability', 'predict_files', 'table_row']
+           'PredictionResult', 'blend', 'safe_stem', 'Predictor', 'case_probability', 'as_stored', 'as_predictor',
+           'predict_files', 'table_row']
 
 # %% ../nbs/40_predict.ipynb #d4443629
 import re
@@ -371,6 +372,12 @@ def case_probability(p:np.ndarray, # calibrated probability of each slice in ord
     if len(seen) < 3: return float(seen.max()) if len(seen) else 0.
     return float(np.convolve(seen, np.ones(3) / 3, "valid").max())
 
+# %% ../nbs/40_predict.ipynb #ac3eb1c4
+def as_stored(image:np.ndarray, # prepared slices, float32 (n, C, H, W)
+             )->torch.Tensor: # the same, float32
+    "Round slices to float16, as those were that the network was trained on."
+    return torch.from_numpy(image).half().float()
+
 # %% ../nbs/40_predict.ipynb #e4caa545
 BATCH = 8
 
@@ -379,7 +386,7 @@ def _slices(self:Predictor, image:np.ndarray, samples:int)->dict[str, np.ndarray
     "Ask about prepared slices (n, C, H, W), rounded to float16 as the store rounds them; one encoder pass per view."
     parts = []
     for start in range(0, len(image), BATCH):
-        x = torch.from_numpy(image[start:start + BATCH]).half().float()
+        x = as_stored(image[start:start + BATCH])
         out = self._ask(x, features=samples > 0)
         row = {"p": (out["logit"] / self.how["temperature"]).sigmoid(), "seg": out["seg"]}
         if samples: row |= self._spreads(out["features"], samples)
@@ -458,10 +465,16 @@ def explain(self:Predictor,
             target:str="class", # what is explained, "class" or "mask"
            )->np.ndarray: # float32 (size, size), [0, 1], on the prepared slice
     "Show with Grad-CAM where on a slice the answer comes from."
-    image = torch.from_numpy(result.prepared.image[result.best if s is None else s][None]).half().float()
+    image = as_stored(result.prepared.image[result.best if s is None else s][None])
     return gradcam(self.model, self.runtime.move(image), target)[0].float().cpu().numpy()
 
 # %% ../nbs/40_predict.ipynb #ba536b01
+def as_predictor(model:str|Path|Predictor|None=None, # a checkpoint, or a loaded predictor; None: the reference model
+                 device:str|None=None, # "cpu", "cuda", …; None: the best there is
+                )->Predictor: # ready to answer
+    "Load a checkpoint; a predictor that is loaded already is given back as it is."
+    return model if isinstance(model, Predictor) else Predictor(model, device)
+
 def predict_files(files:Sequence[str|Path], # pictures, NIfTI volumes, BraTS case folders
                   out:str|Path, # folder to write overlays, masks, predictions.json and predictions.csv to
                   model:str|Path|Predictor|None=None, # a checkpoint, or a loaded predictor; None: the reference model
@@ -470,7 +483,7 @@ def predict_files(files:Sequence[str|Path], # pictures, NIfTI volumes, BraTS cas
                   progress:bool=True, # show a bar?
                  )->dict: # "results": one record per file, "failed": how many could not be read
     "Answer for each file; one that cannot be read costs a sentence in its record, not the run."
-    predictor = model if isinstance(model, Predictor) else Predictor(model, device)
+    predictor = as_predictor(model, device)
     records, stems = [], set()
     for file in tqdm(files, disable=not progress, unit="file"):
         stem = _fresh(safe_stem(Path(file).name), stems)

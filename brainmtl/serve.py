@@ -37,7 +37,7 @@ except ModuleNotFoundError:
     FastAPI, Request, Query = None, Any, lambda default, **_: default
 
 from .files import UserError, need_extra
-from .predict import NOTICE, PredictionResult, Predictor, blend, input_kind
+from .predict import NOTICE, PredictionResult, Predictor, as_predictor, blend, input_kind
 
 PACKAGES = "fastapi", "starlette", "uvicorn", "python_multipart" # of the extra `serve`
 
@@ -343,6 +343,5 @@ def serve(model:str|Path|Predictor|None=None, # a checkpoint, or a loaded predic
     token = token or os.environ.get("BRAINMTL_TOKEN")
     if not is_loopback(host) and not token:
         raise UserError(f"listening on {host} needs a token", got="none", cure="set BRAINMTL_TOKEN, or listen on 127.0.0.1")
-    predictor = model if isinstance(model, Predictor) else Predictor(model, device)
-    app = make_app(Service(predictor, token, queue, max_mb * 2**20))
+    app = make_app(Service(as_predictor(model, device), token, queue, max_mb * 2**20))
     uvicorn.run(app, host=host, port=port, server_header=False, limit_concurrency=8 * queue, timeout_graceful_shutdown=30)
