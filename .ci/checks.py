@@ -1,4 +1,5 @@
 "The checks of .ci/run: each is a named command or function; a check that fails does not stop the others. Seconds are printed, but only correctness fails."
+
 import json
 import os
 import shutil
@@ -20,8 +21,16 @@ started = time.time()
 def sh(command, cwd, venv=None, limit=1200):
     "Run a bash command, its output shown; raises CalledProcessError when it fails."
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")} | quiet
-    if venv: env |= {"VIRTUAL_ENV": str(venv), "PATH": f"{venv}/bin:{env['PATH']}"}
-    subprocess.run(["bash", "-c", f"set -e -o pipefail\n{command}"], cwd=cwd, env=env, check=True, stdin=subprocess.DEVNULL, timeout=limit)
+    if venv:
+        env |= {"VIRTUAL_ENV": str(venv), "PATH": f"{venv}/bin:{env['PATH']}"}
+    subprocess.run(
+        ["bash", "-c", f"set -e -o pipefail\n{command}"],
+        cwd=cwd,
+        env=env,
+        check=True,
+        stdin=subprocess.DEVNULL,
+        timeout=limit,
+    )
 
 
 def check(name, command, cwd, venv=None, limit=1200):
@@ -52,7 +61,9 @@ def venv(path):
 def one_sentence(command, cwd, where):
     "Bad input: exit code 2, one sentence on stderr, no traceback."
     env = os.environ | quiet | {"PATH": f"{where}/bin:{os.environ['PATH']}"}
-    done = subprocess.run(["bash", "-c", command], cwd=cwd, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=cwd, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120
+    )
     print(done.stderr, flush=True)
     assert done.returncode == 2, f"exit code {done.returncode}, not 2"
     assert "Traceback" not in done.stderr + done.stdout, "a traceback"
@@ -65,7 +76,11 @@ def no_gpu_packages(where):
     lines = subprocess.run(freeze, capture_output=True, text=True, check=True).stdout.lower().splitlines()
     bad = [line for line in lines if line.startswith(("nvidia", "triton", "cuda"))]
     assert not bad, f"GPU packages: {bad}"
-    pinned = {line.split("==")[0].lower().replace("_", "-") for line in (repo / "constraints.txt").read_text().splitlines() if "==" in line}
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (repo / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
     loose = {line.split("==")[0].replace("_", "-") for line in lines if "==" in line} - pinned - {"pip"}
     assert not loose, f"installed but not in constraints.txt: {sorted(loose)}"
 
@@ -73,16 +88,27 @@ def no_gpu_packages(where):
 def first_command(work):
     "README command 1, what it leaves behind, and what bad input gets."
     main, env = clone(work / "one" / "brainmtl"), venv(work / "one" / "venv")
-    if not check("README 1: install", "pip install -q -c constraints.txt -e .", main, env): return
+    if not check("README 1: install", "pip install -q -c constraints.txt -e .", main, env):
+        return
     check("only pinned packages, none for GPUs", lambda: no_gpu_packages(env), main)
     check("README 1: brainmtl demo", "brainmtl demo", main, env)
     check("demo again finds the work done", "brainmtl demo", main, env)
     check("demo leaves the clone clean", clean, main, env)
-    check("help answers without torch", "! python -X importtime $(which brainmtl) --help 2>&1 >/dev/null | grep ' torch$'", main, env)
-    check("bad input: missing folder", lambda: one_sentence("brainmtl prepare store --brats no-such-folder", main, env), main)
+    check(
+        "help answers without torch",
+        "! python -X importtime $(which brainmtl) --help 2>&1 >/dev/null | grep ' torch$'",
+        main,
+        env,
+    )
+    check(
+        "bad input: missing folder",
+        lambda: one_sentence("brainmtl prepare store --brats no-such-folder", main, env),
+        main,
+    )
     misspelt = "brainmtl train quick --store store --run x --set joint.lamda_cls=2"
     check("bad input: misspelt recipe key", lambda: one_sentence(misspelt, main, env), main)
-    if (shared / "data").is_dir(): real_data(main, env)
+    if (shared / "data").is_dir():
+        real_data(main, env)
 
 
 def real_data(main, env):
@@ -90,13 +116,18 @@ def real_data(main, env):
     trees = "--brats data/raw/brats --lgg data/raw/lgg/kaggle_3m --kaggle data/raw/kaggle"
     pattern = "'brats2015=data/raw/brats2015/*/Flair_subtrMeanDivStd.nii.gz::data/raw/brats2015/*/OTMultiClass.nii.gz'"
     prepare = f"brainmtl prepare stores/real {trees} --pattern {pattern}"
-    if not check("real data: unpack", f"python {shared}/bin/unpack-data data/raw", main, env): return
+    if not check("real data: unpack", f"python {shared}/bin/unpack-data data/raw", main, env):
+        return
     check("real data: prepare", prepare, main, env)
     check("real data: second prepare finds nothing to do", prepare, main, env)
     check("real data: audit", "brainmtl audit stores/real", main, env)
     again = "brainmtl evaluate checkpoints/reference --store stores/real --out again --scores-only"
     if check("real data: score the shipped model", again, main, env):
-        check("real data: it scores as results/reference says", lambda: same_scores(main / "again", main / "results/reference"), main)
+        check(
+            "real data: it scores as results/reference says",
+            lambda: same_scores(main / "again", main / "results/reference"),
+            main,
+        )
 
 
 def same_scores(again, published):
@@ -107,16 +138,20 @@ def same_scores(again, published):
         for source, scores in old[task]["sources"].items():
             values = []
             for found in (new[task]["sources"][source], scores):
-                for name in names: found = (found or {}).get(name)
+                for name in names:
+                    found = (found or {}).get(name)
                 values.append((found or {}).get("value"))
             print(source, *names, *values, flush=True)
-            assert values[0] == values[1] or abs(values[0] - values[1]) <= 0.01, f"{source}: {values[0]} instead of {values[1]}"
+            assert values[0] == values[1] or abs(values[0] - values[1]) <= 0.01, (
+                f"{source}: {values[0]} instead of {values[1]}"
+            )
 
 
 def second_command(work):
     "README command 2, and the habits: clean, exported, house rules, README, lint."
     main, env = clone(work / "two" / "brainmtl"), venv(work / "two" / "venv")
-    if not check("README 2: install", 'pip install -q -c constraints.txt -e ".[dev]"', main, env): return
+    if not check("README 2: install", 'pip install -q -c constraints.txt -e ".[dev]"', main, env):
+        return
     check("only pinned packages with dev, none for GPUs", lambda: no_gpu_packages(env), main)
     check("README 2: nbdev_test", "nbdev_test --timing", main, env)
     check("tests leave the clone clean", clean, main, env)
@@ -126,22 +161,44 @@ def second_command(work):
     house(main, env)
     check("ruff", "ruff check .", main, env)
     check("mypy", "mypy", main, env)
-    check("notebooks process for the site", f"python -c 'from nbdev.serve import proc_nbs; proc_nbs()'\n{clean}", main, env)
+    check(
+        "notebooks process for the site",
+        f"python -c 'from nbdev.serve import proc_nbs; proc_nbs()'\n{clean}",
+        main,
+        env,
+    )
     check("slow cells", "nbdev_test --timing --flags slow --file_re '^(2[12]|3[56]|42)_'", main, env, limit=2400)
     browser(main, env)
     if (shared / "data").is_dir():
         unpack = f"python {shared}/bin/unpack-data data/raw"
-        check("cells on real data", f"{unpack} && nbdev_test --timing --flags data --file_re '^(03_sources|05_)'", main, env, limit=2400)
+        check(
+            "cells on real data",
+            f"{unpack} && nbdev_test --timing --flags data --file_re '^(03_sources|05_)'",
+            main,
+            env,
+            limit=2400,
+        )
 
 
 def browser(main, env):
     "Page and inspector in a real browser. Debian's Chromium is installed where it is absent and root may; elsewhere the check is skipped."
     have = "python -c 'from brainmtl.browser import find_browser; exit(not find_browser())'"
     install = "apt-get update -q && apt-get install -q -y --no-install-recommends chromium chromium-driver"
-    for command in (have, f"{{ {install}; }} >&2 && {have}" if os.geteuid() == 0 and shutil.which("apt-get") else "false"):
-        try: sh(command, main, env)
-        except subprocess.SubprocessError: continue
-        return check("page and inspector in a browser", "nbdev_test --timing --flags browser --file_re '^(09|41|43)_'", main, env, limit=3600)
+    for command in (
+        have,
+        f"{{ {install}; }} >&2 && {have}" if os.geteuid() == 0 and shutil.which("apt-get") else "false",
+    ):
+        try:
+            sh(command, main, env)
+        except subprocess.SubprocessError:
+            continue
+        return check(
+            "page and inspector in a browser",
+            "nbdev_test --timing --flags browser --file_re '^(09|41|43)_'",
+            main,
+            env,
+            limit=3600,
+        )
     skipped.append("page and inspector in a browser: no chromium with chromedriver, and none can be installed")
 
 
@@ -149,7 +206,8 @@ def house(main, env):
     "Each house rule counts as a check."
     code = "import json; from brainmtl.house import check_house; print(json.dumps(check_house('.')))"
     done = subprocess.run([f"{env}/bin/python", "-c", code], cwd=main, capture_output=True, text=True)
-    if done.returncode: return check("house rules", f"echo {done.stderr[-200:]!r}; false", main)
+    if done.returncode:
+        return check("house rules", f"echo {done.stderr[-200:]!r}; false", main)
     for rule, lines in json.loads(done.stdout).items():
         check(f"house: {rule.replace('_', ' ')}", lambda lines=lines: show(lines), main)
 
@@ -166,7 +224,9 @@ with tempfile.TemporaryDirectory(prefix="brainmtl-ci-") as tmp:
     second_command(Path(tmp))
 failed = [(name, how) for name, how in results if how != "ok"]
 print(f"\n{time.time() - started:.0f} s in all")
-for line in skipped: print(f"SKIPPED {line}")
-for name, how in failed: print(f"FAILED {name}: {how}")
+for line in skipped:
+    print(f"SKIPPED {line}")
+for name, how in failed:
+    print(f"FAILED {name}: {how}")
 print(f"{len(results) - len(failed)} passed, {len(failed)} failed", flush=True)
 sys.exit(bool(failed) or not results)

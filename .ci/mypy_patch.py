@@ -1,4 +1,5 @@
 "A mypy plugin for fastcore's `@patch`: what is patched into a class further down in the same module is known as an attribute of that class."
+
 from collections.abc import Iterator
 
 from mypy.nodes import MDEF, AssignmentStmt, CallExpr, Decorator, MemberExpr, NameExpr, SymbolTableNode, TupleExpr, Var
@@ -19,9 +20,14 @@ def given(node: Decorator) -> Iterator[str]:
     "Names that a patched method gives its object: its own, and those it assigns as `self.name = …`."
     yield node.func.name
     for line in node.func.body.body:
-        if not isinstance(line, AssignmentStmt): continue
+        if not isinstance(line, AssignmentStmt):
+            continue
         targets = [t for left in line.lvalues for t in (left.items if isinstance(left, TupleExpr) else [left])]
-        yield from (t.name for t in targets if isinstance(t, MemberExpr) and isinstance(t.expr, NameExpr) and t.expr.name == "self")
+        yield from (
+            t.name
+            for t in targets
+            if isinstance(t, MemberExpr) and isinstance(t.expr, NameExpr) and t.expr.name == "self"
+        )
 
 
 def add_patched(ctx: ClassDefContext) -> None:

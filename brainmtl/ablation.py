@@ -33,242 +33,335 @@ from .stages import run_training, stage_order
 from .store import Store, open_store
 
 # %% ../nbs/35_ablation.ipynb #ccbcf87d
-ABLATIONS: dict[str, tuple[str, Callable[[Recipe], list[str]]]] = { # name: (what is changed, the changes of a recipe)
+ABLATIONS: dict[str, tuple[str, Callable[[Recipe], list[str]]]] = {  # name: (what is changed, the changes of a recipe)
     "joint": ("nothing: the recipe as it is", lambda r: []),
     "seg_only": ("answers are never learnt", lambda r: ["cls_head.steps=0", "joint.lambda_cls=0"]),
-    "cls_only": ("masks are never learnt: the warm-up learns answers",
-                 lambda r: ["seg_warmup.lambda_seg=0", "seg_warmup.lambda_cls=1", "joint.lambda_seg=0"]),
-    "cls_only_short": ("masks are never learnt, no more steps for answers than joint",
-                       lambda r: ["seg_warmup.steps=0", "cls_head.freeze_encoder=false", "joint.lambda_seg=0"]),
-    "no_warmup": ("both tasks from the first step, at the warm-up's rates",
-                  lambda r: ["seg_warmup.steps=0", "cls_head.steps=0", f"joint.steps={r.seg_warmup.steps + r.joint.steps}",
-                             f"joint.lr={r.seg_warmup.lr}", f"joint.encoder_lr={r.seg_warmup.encoder_lr}"]),
-    "no_freeze": ("the encoder learns in stage 2 as well",
-                  lambda r: ["cls_head.freeze_encoder=false", f"cls_head.encoder_lr={r.joint.encoder_lr}"]),
+    "cls_only": (
+        "masks are never learnt: the warm-up learns answers",
+        lambda r: ["seg_warmup.lambda_seg=0", "seg_warmup.lambda_cls=1", "joint.lambda_seg=0"],
+    ),
+    "cls_only_short": (
+        "masks are never learnt, no more steps for answers than joint",
+        lambda r: ["seg_warmup.steps=0", "cls_head.freeze_encoder=false", "joint.lambda_seg=0"],
+    ),
+    "no_warmup": (
+        "both tasks from the first step, at the warm-up's rates",
+        lambda r: [
+            "seg_warmup.steps=0",
+            "cls_head.steps=0",
+            f"joint.steps={r.seg_warmup.steps + r.joint.steps}",
+            f"joint.lr={r.seg_warmup.lr}",
+            f"joint.encoder_lr={r.seg_warmup.encoder_lr}",
+        ],
+    ),
+    "no_freeze": (
+        "the encoder learns in stage 2 as well",
+        lambda r: ["cls_head.freeze_encoder=false", f"cls_head.encoder_lr={r.joint.encoder_lr}"],
+    ),
     "one_rate": ("in stage 3 the encoder learns as fast as the rest", lambda r: [f"joint.encoder_lr={r.joint.lr}"]),
-    **{f"lambda_{x}": (f"in stage 3 the answers' loss counts {x} times", lambda r, x=x: [f"joint.lambda_cls={x}"])
-       for x in (0.25, 0.5, 1, 2)},
-    "norm": ("instance norm in place of batch norm (or the reverse)",
-             lambda r: [f"model.norm={'batch' if r.model.norm == 'instance' else 'instance'}"]),
-    "no_augment": ("slices as they are stored", lambda r: ["augment.enabled=false"])}
+    **{
+        f"lambda_{x}": (f"in stage 3 the answers' loss counts {x} times", lambda r, x=x: [f"joint.lambda_cls={x}"])
+        for x in (0.25, 0.5, 1, 2)
+    },
+    "norm": (
+        "instance norm in place of batch norm (or the reverse)",
+        lambda r: [f"model.norm={'batch' if r.model.norm == 'instance' else 'instance'}"],
+    ),
+    "no_augment": ("slices as they are stored", lambda r: ["augment.enabled=false"]),
+}
 
 # %% ../nbs/35_ablation.ipynb #d3116a8d
-def variant_recipe(recipe:Recipe, # the recipe to vary
-                   name:str, # a key of `ABLATIONS`, or a name of your own
-                   seed:int=0, # of the training
-                   changes:Iterable[str]|None=None, # your own changes, as for `--set`; None: those of `ABLATIONS`
-                  )->Recipe: # the recipe of one run
+def variant_recipe(
+    recipe: Recipe,  # the recipe to vary
+    name: str,  # a key of `ABLATIONS`, or a name of your own
+    seed: int = 0,  # of the training
+    changes: Iterable[str] | None = None,  # your own changes, as for `--set`; None: those of `ABLATIONS`
+) -> Recipe:  # the recipe of one run
     "Make a variant; raises `UserError` for an unknown name or a change that does not fit."
-    if changes is None and name not in ABLATIONS: raise UserError(f"no ablation `{name}`", cure=f"choose from {', '.join(ABLATIONS)}")
+    if changes is None and name not in ABLATIONS:
+        raise UserError(f"no ablation `{name}`", cure=f"choose from {', '.join(ABLATIONS)}")
     return override(recipe, [*(ABLATIONS[name][1](recipe) if changes is None else changes), f"seed={seed}"])
 
-def task_steps(recipe:Recipe, # the recipe of one run
-              )->dict[str, int]: # optimiser steps that train "encoder", "masks" and "answers"
+
+def task_steps(
+    recipe: Recipe,  # the recipe of one run
+) -> dict[str, int]:  # optimiser steps that train "encoder", "masks" and "answers"
     "Count who learns for how long."
     stages = [getattr(recipe, s) for s in STAGES]
-    return {"encoder": sum(s.steps for s in stages if not s.freeze_encoder), "masks": sum(s.steps for s in stages if s.lambda_seg),
-            "answers": sum(s.steps for s in stages if s.lambda_cls)}
+    return {
+        "encoder": sum(s.steps for s in stages if not s.freeze_encoder),
+        "masks": sum(s.steps for s in stages if s.lambda_seg),
+        "answers": sum(s.steps for s in stages if s.lambda_cls),
+    }
 
 # %% ../nbs/35_ablation.ipynb #d7ea3edc
 @dataclass(frozen=True)
 class Piece:
     "One stage of training after a given past; its recipe has no later stages."
-    recipe: Recipe                                        # up to and including the stage
-    stage: str                                            # the stage
-    before: "Piece|None"                                  # what must be trained first
+
+    recipe: Recipe  # up to and including the stage
+    stage: str  # the stage
+    before: "Piece|None"  # what must be trained first
 
     @property
-    def name(self)->str: # fingerprint of everything that decides the weights
+    def name(self) -> str:  # fingerprint of everything that decides the weights
         "Name the piece by its recipe."
         return self.recipe.fingerprint
 
-def pieces(recipe:Recipe, # the recipe of one run
-          )->list[Piece]: # its stages in order; the last one is the trained network
+
+def pieces(
+    recipe: Recipe,  # the recipe of one run
+) -> list[Piece]:  # its stages in order; the last one is the trained network
     "Cut a run into stages."
-    out:list[Piece] = []
+    out: list[Piece] = []
     for stage in stage_order(recipe):
-        known = stage_order(recipe)[:len(out) + 1]
+        known = stage_order(recipe)[: len(out) + 1]
         values = {k: {"steps": 0} if k in STAGES and k not in known else v for k, v in recipe.to_dict().items()}
         out.append(Piece(build_recipe(values), stage, out[-1] if out else None))
     return out
 
 # %% ../nbs/35_ablation.ipynb #eef1c718
-def _sentence(error:Exception)->str:
+def _sentence(error: Exception) -> str:
     "What went wrong, in one line."
-    if isinstance(error, UserError): return str(error)
+    if isinstance(error, UserError):
+        return str(error)
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
 
-def _copy(source:Path, target:Path)->None:
-    "Give a piece its past: weights and description, without the state for resuming."
-    if (target/"model.safetensors").is_file(): return
-    with atomic_path(target) as tmp: shutil.copytree(source, tmp, ignore=shutil.ignore_patterns("last"))
 
-def train_piece(piece:Piece, # what to train; its past is there already
-                store:Store|str|Path, # prepared slices
-                work:str|Path, # folder of all pieces
-                device:str|None=None, # as `choose_runtime` takes it
-                show:bool=False, # progress bars?
-               )->str|None: # None when it is trained, else one sentence about what went wrong
+def _copy(source: Path, target: Path) -> None:
+    "Give a piece its past: weights and description, without the state for resuming."
+    if (target / "model.safetensors").is_file():
+        return
+    with atomic_path(target) as tmp:
+        shutil.copytree(source, tmp, ignore=shutil.ignore_patterns("last"))
+
+
+def train_piece(
+    piece: Piece,  # what to train; its past is there already
+    store: Store | str | Path,  # prepared slices
+    work: str | Path,  # folder of all pieces
+    device: str | None = None,  # as `choose_runtime` takes it
+    show: bool = False,  # progress bars?
+) -> str | None:  # None when it is trained, else one sentence about what went wrong
     "Train a piece, or go on where it stopped; an error is given back as a sentence, so that others can go on."
     try:
-        here, past = Path(work)/"checkpoints"/piece.name, piece.before
+        here, past = Path(work) / "checkpoints" / piece.name, piece.before
         while past:
-            _copy(Path(work)/"checkpoints"/past.name/past.stage, here/past.stage)
+            _copy(Path(work) / "checkpoints" / past.name / past.stage, here / past.stage)
             past = past.before
         run_training(piece.recipe, open_store(store), piece.name, work, piece.stage, choose_runtime(device), show)
-    except Exception as error: return _sentence(error)
+    except Exception as error:
+        return _sentence(error)
     return None
 
 # %% ../nbs/35_ablation.ipynb #8329089b
-def score_cell(piece:Piece, # the last stage of the run
-               store:Store|str|Path, # prepared slices
-               work:str|Path, # folder of all pieces
-               out:str|Path, # folder for evaluation.json, slices.csv and cell.json
-               about:dict, # what cell.json says beside the outcome: cell, variant, seed, recipe, store
-               split:str="test", # slices scored
-               device:str|None=None, # as `choose_runtime` takes it
-              )->dict: # content of cell.json: about, "status" (done or failed), "sentence"
+def score_cell(
+    piece: Piece,  # the last stage of the run
+    store: Store | str | Path,  # prepared slices
+    work: str | Path,  # folder of all pieces
+    out: str | Path,  # folder for evaluation.json, slices.csv and cell.json
+    about: dict,  # what cell.json says beside the outcome: cell, variant, seed, recipe, store
+    split: str = "test",  # slices scored
+    device: str | None = None,  # as `choose_runtime` takes it
+) -> dict:  # content of cell.json: about, "status" (done or failed), "sentence"
     "Calibrate on validation, score, and write down the outcome; an error becomes a sentence."
     store, runtime = open_store(store), choose_runtime(device)
-    checkpoint = Path(work)/"checkpoints"/piece.name/piece.stage
+    checkpoint = Path(work) / "checkpoints" / piece.name / piece.stage
     try:
-        try: calibrate_checkpoint(checkpoint, store, runtime=runtime, n=100)
-        except UserError as error: about = {**about, "calibration": str(error)}
+        try:
+            calibrate_checkpoint(checkpoint, store, runtime=runtime, n=100)
+        except UserError as error:
+            about = {**about, "calibration": str(error)}
         evaluate_checkpoint(checkpoint, store, split, out, runtime)
         cell = {**about, "status": "done", "sentence": None}
-    except Exception as error: cell = {**about, "status": "failed", "sentence": _sentence(error)}
-    write_json(Path(out)/"cell.json", cell)
+    except Exception as error:
+        cell = {**about, "status": "failed", "sentence": _sentence(error)}
+    write_json(Path(out) / "cell.json", cell)
     return cell
 
 # %% ../nbs/35_ablation.ipynb #5743e882
-def seed_interval(draws:np.ndarray, # (seeds, 1+b): for each seed the score itself, then its replicates
-                  n:int, # number of things averaged
-                  clusters:int, # number of patients or groups
-                  level:float=.95, # coverage aimed at
-                  share:bool=True, # is it a share of 1? see `interval`
-                 )->dict: # INTERVAL of the mean over seeds, plus "seeds" and "by_seed"
+def seed_interval(
+    draws: np.ndarray,  # (seeds, 1+b): for each seed the score itself, then its replicates
+    n: int,  # number of things averaged
+    clusters: int,  # number of patients or groups
+    level: float = 0.95,  # coverage aimed at
+    share: bool = True,  # is it a share of 1? see `interval`
+) -> dict:  # INTERVAL of the mean over seeds, plus "seeds" and "by_seed"
     "Interval for other patients and other seeds (Satterthwaite 1946)."
     draws = np.atleast_2d(draws)
     k, by_seed = len(draws), [float(x) if np.isfinite(x) else None for x in draws[:, 0]]
     out = {**interval(draws.mean(0), n, clusters, level, share), "seeds": k, "by_seed": by_seed}
-    if out["low"] is None or k < 2: return out
-    patients, seeds = np.nanvar(draws.mean(0)[1:], ddof=1)*clusters/(clusters - 1), draws[:, 0].var(ddof=1)/k
-    if patients + seeds == 0: return out
-    df = (patients + seeds)**2/(patients**2/(clusters - 1) + seeds**2/(k - 1))
-    half = stats.t.ppf((1 + level)/2, df)*np.sqrt(patients + seeds)
+    if out["low"] is None or k < 2:
+        return out
+    patients, seeds = np.nanvar(draws.mean(0)[1:], ddof=1) * clusters / (clusters - 1), draws[:, 0].var(ddof=1) / k
+    if patients + seeds == 0:
+        return out
+    df = (patients + seeds) ** 2 / (patients**2 / (clusters - 1) + seeds**2 / (k - 1))
+    half = stats.t.ppf((1 + level) / 2, df) * np.sqrt(patients + seeds)
     return {**out, "low": float(out["value"] - half), "high": float(out["value"] + half)}
 
 # %% ../nbs/35_ablation.ipynb #f17f3e2e
-def read_slices(path:str|Path, # slices.csv
-               )->pd.DataFrame: # sorted, names as text
+def read_slices(
+    path: str | Path,  # slices.csv
+) -> pd.DataFrame:  # sorted, names as text
     "Read the slices behind an evaluation."
     table = pd.read_csv(path, dtype={c: str for c in ("source", "patient", "case", "group", "kind", "split")})
     return table.sort_values(["source", "case", "slice"]).reset_index(drop=True)
 
-def score_draws(table:pd.DataFrame, # slices of one cell, sorted
-                threshold:float, # operating point of the answers
-                external:tuple=(), # sources that stay out of the mean over sources
-                n:int=2000, # bootstrap replicates
-                seed:int=0, # the same seed gives every cell the same draws of patients
-               )->dict: # (score, source or "macro") → (draws (1+n,), n, clusters)
+
+def score_draws(
+    table: pd.DataFrame,  # slices of one cell, sorted
+    threshold: float,  # operating point of the answers
+    external: tuple = (),  # sources that stay out of the mean over sources
+    n: int = 2000,  # bootstrap replicates
+    seed: int = 0,  # the same seed gives every cell the same draws of patients
+) -> dict:  # (score, source or "macro") → (draws (1+n,), n, clusters)
     "Draw every compared score of one cell; the draws of two cells may be subtracted."
     out, sources = {}, sorted(table.source.unique())
     for what in COMPARED:
         for s in sources:
             values, groups, stat = compared_values(table[table.source == s], what, threshold)
-            if not len(groups): continue
+            if not len(groups):
+                continue
             draws = bootstrap_draws(values, groups, stat, n, (seed, crc32(s.encode())))["value"]
-            if np.isfinite(draws[0]): out[what, s] = draws, len(groups), groups.nunique()
+            if np.isfinite(draws[0]):
+                out[what, s] = draws, len(groups), groups.nunique()
         inside = [out[what, s] for s in sources if (what, s) in out and s not in external]
-        if inside: out[what, "macro"] = np.mean([d for d, _, _ in inside], 0), sum(k for _, k, _ in inside), min(c for _, _, c in inside)
+        if inside:
+            out[what, "macro"] = (
+                np.mean([d for d, _, _ in inside], 0),
+                sum(k for _, k, _ in inside),
+                min(c for _, _, c in inside),
+            )
     return out
 
 # %% ../nbs/35_ablation.ipynb #bd5879d0
-def _bounded(x:dict)->dict:
+def _bounded(x: dict) -> dict:
     "A score's interval inside 0…1, where all compared scores live."
-    return x if x["low"] is None else {**x, "low": max(0., x["low"]), "high": min(1., x["high"])}
+    return x if x["low"] is None else {**x, "low": max(0.0, x["low"]), "high": min(1.0, x["high"])}
 
 # %% ../nbs/35_ablation.ipynb #3fd5299c
-def summarise_cells(draws:dict, # variant → seed → result of `score_draws`
-                    reference:str="joint", # the variant that all others are compared with
-                   )->tuple[dict, list]: # variant → score → source → INTERVAL over seeds; paired comparisons reference − variant
+def summarise_cells(
+    draws: dict,  # variant → seed → result of `score_draws`
+    reference: str = "joint",  # the variant that all others are compared with
+) -> tuple[dict, list]:  # variant → score → source → INTERVAL over seeds; paired comparisons reference − variant
     "Average over seeds and compare every variant with the reference on the seeds that both have."
-    def over(parts, share=True): return seed_interval(np.stack([d for d, _, _ in parts]), *parts[0][1:], share=share)
-    scores:dict = {v: {} for v in draws}
+
+    def over(parts, share=True):
+        return seed_interval(np.stack([d for d, _, _ in parts]), *parts[0][1:], share=share)
+
+    scores: dict = {v: {} for v in draws}
     for v, by in draws.items():
         for what, s in dict.fromkeys(k for d in by.values() for k in d):
             scores[v].setdefault(what, {})[s] = _bounded(over([d[what, s] for d in by.values() if (what, s) in d]))
     pairs = []
     for v in draws:
-        both = [(draws[reference][k], draws[v][k]) for k in draws.get(reference, {}) if k in draws[v]] if v != reference else []
+        both = (
+            [(draws[reference][k], draws[v][k]) for k in draws.get(reference, {}) if k in draws[v]]
+            if v != reference
+            else []
+        )
         for what, s in dict.fromkeys(k for a, b in both for k in a if k in b):
-            parts = [(a[what, s][0] - b[what, s][0], *a[what, s][1:]) for a, b in both if (what, s) in a and (what, s) in b]
+            parts = [
+                (a[what, s][0] - b[what, s][0], *a[what, s][1:]) for a, b in both if (what, s) in a and (what, s) in b
+            ]
             d = over(parts, share=False)
-            pairs.append(dict(a=reference, b=v, what=what, source=s, difference=d,
-                              sentence=f"{verdict(reference, v, d, f'{what}, {s}', COMPARED[what])}, seeds: {len(parts)}"))
+            pairs.append(
+                dict(
+                    a=reference,
+                    b=v,
+                    what=what,
+                    source=s,
+                    difference=d,
+                    sentence=f"{verdict(reference, v, d, f'{what}, {s}', COMPARED[what])}, seeds: {len(parts)}",
+                )
+            )
     return scores, pairs
 
 # %% ../nbs/35_ablation.ipynb #7f54810a
 @dataclass(frozen=True)
 class Cell:
     "One variant with one seed."
-    variant: str                                          # name of the variant
-    seed: int                                             # of the training
-    recipe: Recipe                                        # what is trained
+
+    variant: str  # name of the variant
+    seed: int  # of the training
+    recipe: Recipe  # what is trained
 
     @property
-    def name(self)->str: # variant and seed
+    def name(self) -> str:  # variant and seed
         "Name the cell's folder."
         return f"{self.variant}-{self.seed}"
 
-def plan_cells(recipe:Recipe, # the recipe to vary
-               variants:Iterable[str]|Mapping[str, Iterable[str]|None], # names of `ABLATIONS`; or name → own changes (None: as there);
-                                                                        # `NAME:2` takes the first two seeds only
-               seeds:Iterable[int], # of the training
-              )->list[Cell]: # every variant with each of its seeds
+
+def plan_cells(
+    recipe: Recipe,  # the recipe to vary
+    variants: Iterable[str]
+    | Mapping[str, Iterable[str] | None],  # names of `ABLATIONS`; or name → own changes (None: as there);
+    # `NAME:2` takes the first two seeds only
+    seeds: Iterable[int],  # of the training
+) -> list[Cell]:  # every variant with each of its seeds
     "Lay out the experiment; raises `UserError` before anything is trained when a variant does not fit."
     changes, known, cells = variants if isinstance(variants, Mapping) else dict.fromkeys(variants), list(seeds), []
     for said, own in changes.items():
         name, _, number = said.partition(":")
         if number and not (number.isdecimal() and 0 < int(number) <= len(known)):
-            raise UserError(f"`{name}:N` takes the first N of {len(known)} seeds", got=said, cure="ask for more seeds, or for fewer here")
-        cells += [Cell(name, k, variant_recipe(recipe, name, k, own)) for k in known[:int(number or len(known))]]
+            raise UserError(
+                f"`{name}:N` takes the first N of {len(known)} seeds",
+                got=said,
+                cure="ask for more seeds, or for fewer here",
+            )
+        cells += [Cell(name, k, variant_recipe(recipe, name, k, own)) for k in known[: int(number or len(known))]]
     twice = [name for name, k in Counter(c.name for c in cells).items() if k > 1]
-    if twice: raise UserError("a variant is named twice", got=twice[0], cure="name each once")
+    if twice:
+        raise UserError("a variant is named twice", got=twice[0], cure="name each once")
     return cells
 
 # %% ../nbs/35_ablation.ipynb #f8ef812f
-def run_jobs(calls:Iterable, # of `joblib.delayed`
-             backend:str="sequential", # "sequential", "loky", "dask" or "ray"
-             jobs:int=1, # at the same time; -1: as many as there are
-             address:str|None=None, # of the cluster's scheduler, for dask and ray; None: the one that is already connected
-            )->list: # results in order
+def run_jobs(
+    calls: Iterable,  # of `joblib.delayed`
+    backend: str = "sequential",  # "sequential", "loky", "dask" or "ray"
+    jobs: int = 1,  # at the same time; -1: as many as there are
+    address: str | None = None,  # of the cluster's scheduler, for dask and ray; None: the one that is already connected
+) -> list:  # results in order
     "Run calls on a joblib backend; its processes end soon after. Raises `UserError` when there is no such backend."
-    more:dict = {"scheduler_host": address} if backend == "dask" and address else {}
-    if backend == "loky": more["idle_worker_timeout"] = 10                            # seconds; joblib would keep its processes for five minutes
-    if backend == "ray" and address: os.environ["RAY_ADDRESS"] = address
-    try: config = joblib.parallel_config(backend=backend, n_jobs=jobs, **more)
+    more: dict = {"scheduler_host": address} if backend == "dask" and address else {}
+    if backend == "loky":
+        more["idle_worker_timeout"] = 10  # seconds; joblib would keep its processes for five minutes
+    if backend == "ray" and address:
+        os.environ["RAY_ADDRESS"] = address
+    try:
+        config = joblib.parallel_config(backend=backend, n_jobs=jobs, **more)
     except (ValueError, ImportError) as error:
         cure = "use sequential or loky, or install dask distributed, or ray"
         raise UserError(f"no joblib backend `{backend}` here", got=_sentence(error), cure=cure) from None
-    with config: return joblib.Parallel()(calls)
+    with config:
+        return joblib.Parallel()(calls)
 
 # %% ../nbs/35_ablation.ipynb #5cbf266b
-def is_done(path:Path, # a cell.json
-            about:dict, # what it must agree with: recipe, store, split …
-           )->bool: # False too when there is no such file
+def is_done(
+    path: Path,  # a cell.json
+    about: dict,  # what it must agree with: recipe, store, split …
+) -> bool:  # False too when there is no such file
     "Was this scored already, from the same recipe, store and split?"
     known = read_json(path) if path.is_file() else {}
     return {**known, **about, "status": "done"} == known
 
-def _open_cells(cells:list[Cell], folder:Path, about:dict)->list[Cell]:
-    return [c for c in cells if not is_done(folder/"cells"/c.name/"cell.json", {**about, "recipe": c.recipe.fingerprint})]
 
-def _train_all(cells:list[Cell], store:Path, work:Path, device:str|None, show:bool, run:Callable)->dict[str, str]:
+def _open_cells(cells: list[Cell], folder: Path, about: dict) -> list[Cell]:
+    return [
+        c
+        for c in cells
+        if not is_done(folder / "cells" / c.name / "cell.json", {**about, "recipe": c.recipe.fingerprint})
+    ]
+
+
+def _train_all(
+    cells: list[Cell], store: Path, work: Path, device: str | None, show: bool, run: Callable
+) -> dict[str, str]:
     "Train all pieces, stage by stage, each once; give the names of those that cannot be had, with the sentence why."
-    failed:dict[str, str] = {}
+    failed: dict[str, str] = {}
     for level in range(len(STAGES)):
-        todo = {p.name: p for c in cells for p in pieces(c.recipe)[level:level + 1]}
+        todo = {p.name: p for c in cells for p in pieces(c.recipe)[level : level + 1]}
         failed |= {n: failed[p.before.name] for n, p in todo.items() if p.before and p.before.name in failed}
         todo = {n: p for n, p in todo.items() if n not in failed}
         outcome = run([joblib.delayed(train_piece)(p, store, work, device, show) for p in todo.values()])
@@ -276,140 +369,206 @@ def _train_all(cells:list[Cell], store:Path, work:Path, device:str|None, show:bo
     return failed
 
 # %% ../nbs/35_ablation.ipynb #4c62ddee
-def _score_all(cells:list[Cell], failed:dict, store:Path, work:Path, folder:Path, about:dict, device:str|None, run:Callable)->None:
+def _score_all(
+    cells: list[Cell],
+    failed: dict,
+    store: Path,
+    work: Path,
+    folder: Path,
+    about: dict,
+    device: str | None,
+    run: Callable,
+) -> None:
     "Score what was trained, and write down what was not."
     calls = []
     for c in cells:
         said = dict(cell=c.name, variant=c.variant, seed=c.seed, recipe=c.recipe.fingerprint, **about)
-        out, last = folder/"cells"/c.name, pieces(c.recipe)[-1]
-        if last.name in failed: write_json(out/"cell.json", {**said, "status": "failed", "sentence": failed[last.name]})
-        else: calls.append(joblib.delayed(score_cell)(last, store, work, out, said, about["split"], device))
+        out, last = folder / "cells" / c.name, pieces(c.recipe)[-1]
+        if last.name in failed:
+            write_json(out / "cell.json", {**said, "status": "failed", "sentence": failed[last.name]})
+        else:
+            calls.append(joblib.delayed(score_cell)(last, store, work, out, said, about["split"], device))
     run(calls)
 
 # %% ../nbs/35_ablation.ipynb #44e31005
-VERSION = 1                                        # of the schema of ablation.json and stages.json
+VERSION = 1  # of the schema of ablation.json and stages.json
 
-def _cell_draws(folder:Path, n:int)->dict:
+
+def _cell_draws(folder: Path, n: int) -> dict:
     "Draws of a scored cell, at its own operating point."
-    evaluation = read_json(folder/"evaluation.json")
-    return score_draws(read_slices(folder/"slices.csv"), evaluation["thresholds"]["cls"], tuple(evaluation["external"]), n)
+    evaluation = read_json(folder / "evaluation.json")
+    return score_draws(
+        read_slices(folder / "slices.csv"), evaluation["thresholds"]["cls"], tuple(evaluation["external"]), n
+    )
 
 # %% ../nbs/35_ablation.ipynb #deeae47a
-def gather_cells(recipe:Recipe, # the recipe that is varied
-                 cells:list[Cell], # the experiment
-                 folder:str|Path, # results/RUN, with cells/
-                )->dict: # content of ablation.json
+def gather_cells(
+    recipe: Recipe,  # the recipe that is varied
+    cells: list[Cell],  # the experiment
+    folder: str | Path,  # results/RUN, with cells/
+) -> dict:  # content of ablation.json
     "Read what is finished, average over seeds and compare with the reference: `joint`, or the first variant."
-    found = {c.name: read_json(Path(folder)/"cells"/c.name/"cell.json") for c in cells}
+    found = {c.name: read_json(Path(folder) / "cells" / c.name / "cell.json") for c in cells}
     names, n, draws = list(dict.fromkeys(c.variant for c in cells)), recipe.evaluate.bootstrap, {}
     for c in (c for c in cells if found[c.name]["status"] == "done"):
-        draws.setdefault(c.variant, {})[c.seed] = _cell_draws(Path(folder)/"cells"/c.name, n)
+        draws.setdefault(c.variant, {})[c.seed] = _cell_draws(Path(folder) / "cells" / c.name, n)
     reference = "joint" if "joint" in names else names[0]
     scores, pairs = summarise_cells(draws, reference)
     steps = {c.variant: task_steps(c.recipe) for c in cells}
     about = {v: dict(why=ABLATIONS.get(v, ("changes of your own",))[0], steps=steps[v]) for v in names}
-    return dict(version=VERSION, recipe=recipe.name, recipe_fingerprint=recipe.fingerprint, reference=reference,
-                **{k: found[cells[0].name][k] for k in ("store", "split", "split_hash")}, seeds=sorted({c.seed for c in cells}),
-                bootstrap=dict(replicates=n, seed=0, level=.95, cluster="group"), variants=about, cells=list(found.values()),
-                scores=scores, comparisons=pairs)
+    return dict(
+        version=VERSION,
+        recipe=recipe.name,
+        recipe_fingerprint=recipe.fingerprint,
+        reference=reference,
+        **{k: found[cells[0].name][k] for k in ("store", "split", "split_hash")},
+        seeds=sorted({c.seed for c in cells}),
+        bootstrap=dict(replicates=n, seed=0, level=0.95, cluster="group"),
+        variants=about,
+        cells=list(found.values()),
+        scores=scores,
+        comparisons=pairs,
+    )
 
 # %% ../nbs/35_ablation.ipynb #c8f17c6a
-def run_ablation(recipe:Recipe, # the recipe to vary
-                 store:str|Path, # prepared slices
-                 variants:Iterable[str]|Mapping[str, Iterable[str]|None]=("joint", "seg_only", "cls_only"), # as `plan_cells` takes them
-                 seeds:Iterable[int]=(0, 1, 2), # of the training
-                 run:str="ablation", # name; results/RUN and checkpoints/RUN
-                 root:str|Path=".", # where results/ and checkpoints/ are
-                 backend:str="sequential", # as `run_jobs` takes it
-                 jobs:int=1, # pieces at the same time
-                 address:str|None=None, # of a cluster
-                 split:str="test", # slices scored
-                 device:str|None=None, # as `choose_runtime` takes it
-                 show:bool=True, # progress bars?
-                )->dict: # content of ablation.json
+def run_ablation(
+    recipe: Recipe,  # the recipe to vary
+    store: str | Path,  # prepared slices
+    variants: Iterable[str] | Mapping[str, Iterable[str] | None] = (
+        "joint",
+        "seg_only",
+        "cls_only",
+    ),  # as `plan_cells` takes them
+    seeds: Iterable[int] = (0, 1, 2),  # of the training
+    run: str = "ablation",  # name; results/RUN and checkpoints/RUN
+    root: str | Path = ".",  # where results/ and checkpoints/ are
+    backend: str = "sequential",  # as `run_jobs` takes it
+    jobs: int = 1,  # pieces at the same time
+    address: str | None = None,  # of a cluster
+    split: str = "test",  # slices scored
+    device: str | None = None,  # as `choose_runtime` takes it
+    show: bool = True,  # progress bars?
+) -> dict:  # content of ablation.json
     "Train, score and compare all cells; what is finished is kept, what fails is written down, and the rest goes on."
     cells, shelf = plan_cells(recipe, variants, list(seeds)), Store(store)
-    folder, work, store = Path(root)/"results"/run, Path(root)/"checkpoints"/run, Path(store).absolute()
+    folder, work, store = Path(root) / "results" / run, Path(root) / "checkpoints" / run, Path(store).absolute()
     about = dict(store=shelf.fingerprint, split_hash=shelf.split.hash, split=split)
-    def go(calls): return run_jobs(calls, backend, jobs, address)
+
+    def go(calls):
+        return run_jobs(calls, backend, jobs, address)
+
     failed = _train_all(todo := _open_cells(cells, folder, about), store, work.absolute(), device, show, go)
     _score_all(todo, failed, store, work.absolute(), folder.absolute(), about, device, go)
-    write_json(folder/"ablation.json", result := gather_cells(recipe, cells, folder))
+    write_json(folder / "ablation.json", result := gather_cells(recipe, cells, folder))
     return result
 
 # %% ../nbs/35_ablation.ipynb #f5303219
-def forest_figure(result:dict, # content of ablation.json
-                  scores:tuple=("volume Dice", "AUC"), # one panel each
-                 )->Figure: # dots with intervals; those that touch the grey line show no difference
+def forest_figure(
+    result: dict,  # content of ablation.json
+    scores: tuple = ("volume Dice", "AUC"),  # one panel each
+) -> Figure:  # dots with intervals; those that touch the grey line show no difference
     "Draw the difference of the reference and every variant, as mean over sources."
-    fig, axes = plt.subplots(1, len(scores), figsize=(8, .8 + .32*len(result["variants"])), squeeze=False, layout="constrained")
+    fig, axes = plt.subplots(
+        1, len(scores), figsize=(8, 0.8 + 0.32 * len(result["variants"])), squeeze=False, layout="constrained"
+    )
     for ax, what in zip(axes[0], scores):
         pairs = [c for c in result["comparisons"] if (c["what"], c["source"]) == (what, "macro")][::-1]
         for i, c in enumerate(pairs):
             d = c["difference"]
-            if d["low"] is not None: ax.plot([d["low"], d["high"]], [i, i], color="C0", lw=2)
-            ax.plot(d["by_seed"], [i]*d["seeds"], ".", color="0.6", ms=5)
+            if d["low"] is not None:
+                ax.plot([d["low"], d["high"]], [i, i], color="C0", lw=2)
+            ax.plot(d["by_seed"], [i] * d["seeds"], ".", color="0.6", ms=5)
             ax.plot(d["value"], i, "o", color="C0")
         ax.axvline(0, color="0.7", zorder=0)
-        ax.set(yticks=range(len(pairs)), yticklabels=[c["b"] for c in pairs], ylim=(-.6, len(pairs) - .4))
+        ax.set(yticks=range(len(pairs)), yticklabels=[c["b"] for c in pairs], ylim=(-0.6, len(pairs) - 0.4))
         ax.set_xlabel(f"{what}: {result['reference']} − variant")
     return fig
 
 # %% ../nbs/35_ablation.ipynb #d618fb70
-def log_table(result:dict, # content of ablation.json
-              scores:tuple=("volume Dice", "AUC"), # scores shown
-             )->str: # Markdown, one line per variant
+def log_table(
+    result: dict,  # content of ablation.json
+    scores: tuple = ("volume Dice", "AUC"),  # scores shown
+) -> str:  # Markdown, one line per variant
     "Write an ablation's log: what was changed, how often it was run, what came out; what did not help stays in."
     reference = result["reference"]
     lines = [["variant", "what changes", "runs", *(f"{reference} − variant, {s}" for s in scores), "verdict"]]
     for name, v in result["variants"].items():
-        pairs = [c for s in scores for c in result["comparisons"] if (c["b"], c["what"], c["source"]) == (name, s, "macro")]
+        pairs = [
+            c for s in scores for c in result["comparisons"] if (c["b"], c["what"], c["source"]) == (name, s, "macro")
+        ]
         runs = sum(c["variant"] == name and c["status"] == "done" for c in result["cells"])
         found = {c["what"]: format_interval(c["difference"], 3) for c in pairs}
         said = "; ".join(c["sentence"].split(" (")[0] for c in pairs)
         verdict_text = said or ("reference" if name == reference else "–")
         lines.append([name, v["why"], str(runs), *(found.get(s, "–") for s in scores), verdict_text])
-    return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], ["---"]*len(lines[0]), *lines[1:]])
+    return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], ["---"] * len(lines[0]), *lines[1:]])
 
 # %% ../nbs/35_ablation.ipynb #ae77ad28
-def compare_stages(checkpoint:str|Path, # folder of the last stage; those before lie beside it
-                   store:Store|str|Path, # prepared slices
-                   out:str|Path, # folder for stages.json; each earlier stage gets a folder in it
-                   split:str="test", # slices scored
-                   runtime:Runtime|None=None, # device and precision; None: chosen by itself
-                  )->dict: # content of stages.json: "scores" and "comparisons" as in ablation.json, by stage
+def compare_stages(
+    checkpoint: str | Path,  # folder of the last stage; those before lie beside it
+    store: Store | str | Path,  # prepared slices
+    out: str | Path,  # folder for stages.json; each earlier stage gets a folder in it
+    split: str = "test",  # slices scored
+    runtime: Runtime | None = None,  # device and precision; None: chosen by itself
+) -> dict:  # content of stages.json: "scores" and "comparisons" as in ablation.json, by stage
     "Score every trained stage and compare the earlier ones with the last; raises `UserError` when fewer than two are there."
     checkpoint, out, store = Path(checkpoint), Path(out), open_store(store)
-    there = [s for s in STAGES[:(*STAGES, checkpoint.name).index(checkpoint.name) + 1] if (checkpoint.parent/s/"model.safetensors").is_file()]
+    there = [
+        s
+        for s in STAGES[: (*STAGES, checkpoint.name).index(checkpoint.name) + 1]
+        if (checkpoint.parent / s / "model.safetensors").is_file()
+    ]
     if len(there) < 2:
-        raise UserError(f"a comparison up to {checkpoint} needs two trained stages", got=", ".join(there) or "none", cure="train the run first")
-    folders, draws = {s: out if s == there[-1] else out/s for s in there}, {}
+        raise UserError(
+            f"a comparison up to {checkpoint} needs two trained stages",
+            got=", ".join(there) or "none",
+            cure="train the run first",
+        )
+    folders, draws = {s: out if s == there[-1] else out / s for s in there}, {}
     for stage, folder in folders.items():
-        e = _scored(checkpoint.parent/stage, store, split, folder, runtime or choose_runtime())
+        e = _scored(checkpoint.parent / stage, store, split, folder, runtime or choose_runtime())
         draws[stage] = {0: _cell_draws(folder, e["bootstrap"]["replicates"])}
     scores, pairs = summarise_cells(draws, there[-1])
-    about = dict(version=VERSION, split=split, split_hash=store.split.hash, store=store.fingerprint, reference=there[-1], stages=there)
-    write_json(out/"stages.json", {**about, "scores": scores, "comparisons": pairs})
+    about = dict(
+        version=VERSION,
+        split=split,
+        split_hash=store.split.hash,
+        store=store.fingerprint,
+        reference=there[-1],
+        stages=there,
+    )
+    write_json(out / "stages.json", {**about, "scores": scores, "comparisons": pairs})
     return {**about, "scores": scores, "comparisons": pairs}
 
-def _scored(checkpoint:Path, store:Store, split:str, out:Path, runtime:Runtime)->dict:
+
+def _scored(checkpoint: Path, store: Store, split: str, out: Path, runtime: Runtime) -> dict:
     "The evaluation on file when it is of these weights and slices, else a new one."
-    known = read_json(out/"evaluation.json") if (out/"evaluation.json").is_file() and (out/"slices.csv").is_file() else {}
-    of = (known.get("checkpoint", {}).get("weights_hash"), known.get("split", {}).get("part"), known.get("store", {}).get("fingerprint"))
-    wanted = file_hash(checkpoint/"model.safetensors")[:16], split, store.fingerprint
+    known = (
+        read_json(out / "evaluation.json")
+        if (out / "evaluation.json").is_file() and (out / "slices.csv").is_file()
+        else {}
+    )
+    of = (
+        known.get("checkpoint", {}).get("weights_hash"),
+        known.get("split", {}).get("part"),
+        known.get("store", {}).get("fingerprint"),
+    )
+    wanted = file_hash(checkpoint / "model.safetensors")[:16], split, store.fingerprint
     return known if of == wanted else evaluate_checkpoint(checkpoint, store, split, out, runtime)
 
 # %% ../nbs/35_ablation.ipynb #961e9967
-def stage_figure(a:pd.DataFrame, # slices of the earlier stage, of `read_slices`
-                 b:pd.DataFrame, # slices of the later stage, the same rows
-                 names:tuple=("stage 1", "stage 3"), # what to call them
-                )->Figure: # a dot per patient; above the line the later stage is better
+def stage_figure(
+    a: pd.DataFrame,  # slices of the earlier stage, of `read_slices`
+    b: pd.DataFrame,  # slices of the later stage, the same rows
+    names: tuple = ("stage 1", "stage 3"),  # what to call them
+) -> Figure:  # a dot per patient; above the line the later stage is better
     "Draw the Dice of every patient's volume before and after."
     fig, ax = plt.subplots(figsize=(3.2, 3.2), layout="constrained")
     for source, part in case_table(a).merge(case_table(b), on=["source", "case"]).groupby("source"):
         part = part[part.tumour_px_x > 0]
-        ax.plot(part.dice_x, part.dice_y, "o", ms=4, alpha=.6, label=f"{source}, n = {len(part)}")
+        ax.plot(part.dice_x, part.dice_y, "o", ms=4, alpha=0.6, label=f"{source}, n = {len(part)}")
     ax.axline((0, 0), (1, 1), color="0.7", zorder=0)
-    ax.set(xlim=(-.02, 1.02), ylim=(-.02, 1.02), xlabel=f"Dice, {names[0]}", ylabel=f"Dice, {names[1]}")
-    if ax.lines[1:]: ax.legend(fontsize=7)
+    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=f"Dice, {names[0]}", ylabel=f"Dice, {names[1]}")
+    if ax.lines[1:]:
+        ax.legend(fontsize=7)
     return fig

@@ -18,161 +18,243 @@ from threading import Lock
 import numpy as np
 import pandas as pd
 
-try: import streamlit as st
-except ModuleNotFoundError: st = None
+try:
+    import streamlit as st
+except ModuleNotFoundError:
+    st = None
 
 from .files import UserError, need_extra
 from .predict import NOTICE, PredictionResult, Predictor, blend, safe_stem, table_row
 
 # %% ../nbs/43_app.ipynb #518a8f1c
 CAM_COLOUR, SPREAD_COLOUR = (213, 94, 0), (86, 180, 233)  # vermilion and sky blue of Okabe and Ito's palette
-OPACITY = {"Mask": .45, "Grad-CAM": .6, "Uncertainty": .9}
+OPACITY = {"Mask": 0.45, "Grad-CAM": 0.6, "Uncertainty": 0.9}
 
-def layers(result:PredictionResult, # an answer
-           s:int, # axial slice
-           cam:np.ndarray, # Grad-CAM of the slice, (size, size), [0, 1]
-           opacity:dict[str, float]=OPACITY, # by name of the layer, [0, 1]
-          )->dict[str, np.ndarray]: # uint8 (H, W, 3) by name; no uncertainty if it was not asked for
+
+def layers(
+    result: PredictionResult,  # an answer
+    s: int,  # axial slice
+    cam: np.ndarray,  # Grad-CAM of the slice, (size, size), [0, 1]
+    opacity: dict[str, float] = OPACITY,  # by name of the layer, [0, 1]
+) -> dict[str, np.ndarray]:  # uint8 (H, W, 3) by name; no uncertainty if it was not asked for
     "Lay each answer over the slice: the mask, where the probability comes from, and where networks with dropout disagree."
     grey = result.background(s)
-    shown = {"Mask": np.asarray(result.overlay(s, opacity["Mask"])),
-             "Grad-CAM": blend(grey, result.plane(cam), CAM_COLOUR, opacity["Grad-CAM"])}
+    shown = {
+        "Mask": np.asarray(result.overlay(s, opacity["Mask"])),
+        "Grad-CAM": blend(grey, result.plane(cam), CAM_COLOUR, opacity["Grad-CAM"]),
+    }
     if result.seg_std is not None:
         spread = 2 * result.seg_std[s] * (result.prepared.image[s, 0] != 0)
         shown["Uncertainty"] = blend(grey, result.plane(spread), SPREAD_COLOUR, opacity["Uncertainty"])
     return shown
 
-def calibration_note(card:dict, # of the predictor
-                    )->str: # one sentence
+
+def calibration_note(
+    card: dict,  # of the predictor
+) -> str:  # one sentence
     "Say what the probability means."
     cut = card["thresholds"]
-    if "sensitive" not in cut: return f"Not calibrated: the number ranks, it is no frequency. Decision threshold {cut['cls']:.2f}."
-    return (f"Calibrated on validation slices (temperature {card['temperature']:.2f}): of slices with this number, about that share had a tumour. "
-            f"Decision threshold {cut['cls']:.2f}.")
+    if "sensitive" not in cut:
+        return f"Not calibrated: the number ranks, it is no frequency. Decision threshold {cut['cls']:.2f}."
+    return (
+        f"Calibrated on validation slices (temperature {card['temperature']:.2f}): of slices with this number, about that share had a tumour. "
+        f"Decision threshold {cut['cls']:.2f}."
+    )
 
 # %% ../nbs/43_app.ipynb #38248a1f
-def verdict_line(result:PredictionResult, # an answer
-                )->str: # Markdown
+def verdict_line(
+    result: PredictionResult,  # an answer
+) -> str:  # Markdown
     "The answer in one line: words, probability, its spread, mL."
     spread = result.slices.p_std[result.best]
-    parts = [f"**{result.text}**", f"probability of tumour **{result.p:.0%}**" + (f" ± {spread:.0%}" if np.isfinite(spread) else "")]
-    if result.kind == "volume" and result.tumour_ml is not None: parts.append(f"marked volume **{result.tumour_ml:.1f} mL**")
+    parts = [
+        f"**{result.text}**",
+        f"probability of tumour **{result.p:.0%}**" + (f" ± {spread:.0%}" if np.isfinite(spread) else ""),
+    ]
+    if result.kind == "volume" and result.tumour_ml is not None:
+        parts.append(f"marked volume **{result.tumour_ml:.1f} mL**")
     return " · ".join(parts)
 
-def table(answers:dict[str, PredictionResult|str], # by file name: an answer, or why there is none
-         )->pd.DataFrame: # one row per file
+
+def table(
+    answers: dict[str, PredictionResult | str],  # by file name: an answer, or why there is none
+) -> pd.DataFrame:  # one row per file
     "Put the answers side by side."
-    return pd.DataFrame([table_row({"file": name, **({"error": a} if isinstance(a, str) else a.to_json())}) for name, a in answers.items()])
+    return pd.DataFrame(
+        [
+            table_row({"file": name, **({"error": a} if isinstance(a, str) else a.to_json())})
+            for name, a in answers.items()
+        ]
+    )
 
 # %% ../nbs/43_app.ipynb #58073ea3
 SUFFIXES = ("png", "jpg", "jpeg", "tif", "tiff", "nii", "gz")
-SAMPLES = 10                                              # networks with dropout that are asked for the uncertainty
+SAMPLES = 10  # networks with dropout that are asked for the uncertainty
 
-def _load(model:str|None, device:str|None)->tuple[Predictor, Lock]: return Predictor(model, device), Lock()
 
-def _answer(predictor:Predictor, lock:Lock, name:str, data:bytes)->PredictionResult|str:
+def _load(model: str | None, device: str | None) -> tuple[Predictor, Lock]:
+    return Predictor(model, device), Lock()
+
+
+def _answer(predictor: Predictor, lock: Lock, name: str, data: bytes) -> PredictionResult | str:
     "The answer for a file, from this tab's memory if it was given before; a sentence if it cannot be read."
     known, key = st.session_state.setdefault("answers", {}), sha256(data).hexdigest()
     if key not in known:
         with lock:
-            try: known[key] = predictor.predict(data, SAMPLES if _has_dropout(predictor) else 0, name)
-            except UserError as e: known[key] = str(e)
-        for old in list(known)[:-32]: del known[old]
+            try:
+                known[key] = predictor.predict(data, SAMPLES if _has_dropout(predictor) else 0, name)
+            except UserError as e:
+                known[key] = str(e)
+        for old in list(known)[:-32]:
+            del known[old]
     return known[key]
 
-def _has_dropout(predictor:Predictor)->bool: return predictor.model.config.dropout > 0
+
+def _has_dropout(predictor: Predictor) -> bool:
+    return predictor.model.config.dropout > 0
 
 # %% ../nbs/43_app.ipynb #b02e400e
-def page(model:str|None=None, # a checkpoint; None: the reference model
-         device:str|None=None, # "cpu", "cuda", …; None: the best there is
-        )->None: # nothing; draws with Streamlit
+def page(
+    model: str | None = None,  # a checkpoint; None: the reference model
+    device: str | None = None,  # "cpu", "cuda", …; None: the best there is
+) -> None:  # nothing; draws with Streamlit
     "Draw the page; Streamlit calls it again whenever something is touched."
     st.set_page_config(page_title="brainmtl", layout="wide")
     st.title("Is there a tumour in this MRI slice?")
     st.caption(f"{NOTICE} Files stay in this machine's memory and are gone when the tab is closed.")
-    try: predictor, lock = st.cache_resource(_load, show_spinner="Loading the model")(model, device)
-    except UserError as e: return st.error(str(e))
+    try:
+        predictor, lock = st.cache_resource(_load, show_spinner="Loading the model")(model, device)
+    except UserError as e:
+        return st.error(str(e))
     ask, about = st.tabs(["Ask", "About the model"])
-    with ask: _ask(predictor, lock)
-    with about: _about(predictor)
+    with ask:
+        _ask(predictor, lock)
+    with about:
+        _about(predictor)
 
-def _ask(predictor:Predictor, lock:Lock)->None:
-    files = st.file_uploader("Axial brain MRI: PNG, JPEG or TIFF pictures, NIfTI volumes", type=list(SUFFIXES), accept_multiple_files=True)
-    if not files: return st.info(f"Drop one or more files here. The model expects {', '.join(predictor.modalities)}.")
-    bar, answers = st.progress(0., "Asking"), {}
+
+def _ask(predictor: Predictor, lock: Lock) -> None:
+    files = st.file_uploader(
+        "Axial brain MRI: PNG, JPEG or TIFF pictures, NIfTI volumes", type=list(SUFFIXES), accept_multiple_files=True
+    )
+    if not files:
+        return st.info(f"Drop one or more files here. The model expects {', '.join(predictor.modalities)}.")
+    bar, answers = st.progress(0.0, "Asking"), {}
     for n, f in enumerate(files, 1):
         name = f.name if f.name not in answers else f"{f.name} ({n})"
         answers[name] = _answer(predictor, lock, name, f.getvalue())
         bar.progress(n / len(files), f"{n} of {len(files)}")
     bar.empty()
-    if len(answers) > 1: _several(answers)
+    if len(answers) > 1:
+        _several(answers)
     chosen = st.selectbox("Show", list(answers)) if len(answers) > 1 else next(iter(answers))
     _one(predictor, lock, answers[chosen])
 
 # %% ../nbs/43_app.ipynb #7fa230d3
-def _several(answers:dict[str, PredictionResult|str])->None:
+def _several(answers: dict[str, PredictionResult | str]) -> None:
     rows = table(answers)
     st.dataframe(rows, hide_index=True)
     st.download_button("Download the table (CSV)", rows.to_csv(index=False), "predictions.csv", "text/csv")
 
-def _one(predictor:Predictor, lock:Lock, result:PredictionResult|str)->None:
-    if isinstance(result, str): return st.error(result)
+
+def _one(predictor: Predictor, lock: Lock, result: PredictionResult | str) -> None:
+    if isinstance(result, str):
+        return st.error(result)
     (st.warning if result.found else st.success)(verdict_line(result))
     st.caption(calibration_note(predictor.card))
-    for sentence in result.warnings: st.warning(sentence)
+    for sentence in result.warnings:
+        st.warning(sentence)
     s = result.best
     if result.kind == "volume":
         s = st.slider("Axial slice", 0, len(result.slices) - 1, s, help="Arrow keys move by one slice.")
-        st.line_chart(result.slices.set_index("slice")[["p"]].rename(columns={"p": "probability per slice"}), height=160)
-    if result.found: _layers(predictor, lock, result, s)
-    else: st.image(result.background(s), caption="The slice; no mask is shown when no tumor was detected.", width=320, alt="The slice, nothing drawn on it")
+        st.line_chart(
+            result.slices.set_index("slice")[["p"]].rename(columns={"p": "probability per slice"}), height=160
+        )
+    if result.found:
+        _layers(predictor, lock, result, s)
+    else:
+        st.image(
+            result.background(s),
+            caption="The slice; no mask is shown when no tumor was detected.",
+            width=320,
+            alt="The slice, nothing drawn on it",
+        )
     end = "png" if result.kind == "picture" else "nii.gz"
     st.download_button(f"Download the mask (.{end})", result.mask_bytes(), f"{safe_stem(result.name)}_mask.{end}")
 
 # %% ../nbs/43_app.ipynb #b87987d6
-def _layers(predictor:Predictor, lock:Lock, result:PredictionResult, s:int)->None:
+def _layers(predictor: Predictor, lock: Lock, result: PredictionResult, s: int) -> None:
     names = [n for n in OPACITY if n != "Uncertainty" or result.seg_std is not None]
     columns = st.columns(len(names))
-    opacity = {n: c.slider(f"{n}: opacity", 0., 1., OPACITY[n], .05) for n, c in zip(names, columns)}
-    with lock: cam = predictor.explain(result, s)
+    opacity = {n: c.slider(f"{n}: opacity", 0.0, 1.0, OPACITY[n], 0.05) for n, c in zip(names, columns)}
+    with lock:
+        cam = predictor.explain(result, s)
     for column, (name, picture) in zip(columns, layers(result, s, cam, opacity).items()):
         column.image(picture, caption=CAPTIONS[name], width=320, alt=f"{name} over axial slice {s}")
 
-CAPTIONS = {"Mask": "Mask: what the model outlines as tumour", "Grad-CAM": "Grad-CAM: where the probability comes from",
-            "Uncertainty": "Uncertainty: where networks with dropout disagree"}
 
-def _about(predictor:Predictor)->None:
+CAPTIONS = {
+    "Mask": "Mask: what the model outlines as tumour",
+    "Grad-CAM": "Grad-CAM: where the probability comes from",
+    "Uncertainty": "Uncertainty: where networks with dropout disagree",
+}
+
+
+def _about(predictor: Predictor) -> None:
     card, meta = predictor.card, predictor.meta
-    st.markdown(f"**{meta.get('intended_use', NOTICE)}** It sees one axial slice at a time, {', '.join(predictor.modalities)}, {predictor.size} pixels a side. "
-                "A probability below the no-tumour threshold reads \"No tumor detected\"; that is not the same as healthy.")
-    rows = {**{k: v for k, v in card.items() if not isinstance(v, dict)}, "sources": meta.get("sources"),
-            **{f"threshold: {k}": v for k, v in card["thresholds"].items()}, **{f"measured: {k}": v for k, v in (meta.get("metrics") or {}).items()}}
+    st.markdown(
+        f"**{meta.get('intended_use', NOTICE)}** It sees one axial slice at a time, {', '.join(predictor.modalities)}, {predictor.size} pixels a side. "
+        'A probability below the no-tumour threshold reads "No tumor detected"; that is not the same as healthy.'
+    )
+    rows = {
+        **{k: v for k, v in card.items() if not isinstance(v, dict)},
+        "sources": meta.get("sources"),
+        **{f"threshold: {k}": v for k, v in card["thresholds"].items()},
+        **{f"measured: {k}": v for k, v in (meta.get("metrics") or {}).items()},
+    }
     st.table(pd.DataFrame({"value": {k: str(v) for k, v in rows.items() if v is not None}}))
 
 # %% ../nbs/43_app.ipynb #63269406
-def app_command(script:Path, # file to write: what Streamlit runs
-                model:str|Path|None=None, # a checkpoint; None: the reference model
-                port:int=8501, # port to listen on
-                device:str|None=None, # "cpu", "cuda", …; None: the best there is
-                browser:bool=True, # open a browser window?
-                max_mb:int=64, # largest upload, MiB
-               )->list[str]: # the command line
+def app_command(
+    script: Path,  # file to write: what Streamlit runs
+    model: str | Path | None = None,  # a checkpoint; None: the reference model
+    port: int = 8501,  # port to listen on
+    device: str | None = None,  # "cpu", "cuda", …; None: the best there is
+    browser: bool = True,  # open a browser window?
+    max_mb: int = 64,  # largest upload, MiB
+) -> list[str]:  # the command line
     "Write the script and give the command that starts it: on this machine's own address only, without usage statistics."
     need_extra("the page", "app", "streamlit")
-    script.write_text(f"from brainmtl.app import page\npage({str(model) if model else None!r}, {device!r})\n", encoding="utf-8")
-    options = {"server.address": "127.0.0.1", "server.port": port, "server.maxUploadSize": max_mb, "server.headless": str(not browser).lower(),
-               "browser.gatherUsageStats": "false", "client.showErrorDetails": "none", "client.toolbarMode": "minimal",
-               "server.showEmailPrompt": "false", "server.fileWatcherType": "none"}
+    script.write_text(
+        f"from brainmtl.app import page\npage({str(model) if model else None!r}, {device!r})\n", encoding="utf-8"
+    )
+    options = {
+        "server.address": "127.0.0.1",
+        "server.port": port,
+        "server.maxUploadSize": max_mb,
+        "server.headless": str(not browser).lower(),
+        "browser.gatherUsageStats": "false",
+        "client.showErrorDetails": "none",
+        "client.toolbarMode": "minimal",
+        "server.showEmailPrompt": "false",
+        "server.fileWatcherType": "none",
+    }
     return [sys.executable, "-m", "streamlit", "run", str(script), *(f"--{k}={v}" for k, v in options.items())]
 
-def run_app(model:str|Path|None=None, # a checkpoint; None: the reference model
-            port:int=8501, # port to listen on
-            device:str|None=None, # "cpu", "cuda", …; None: the best there is
-            browser:bool=True, # open a browser window?
-           )->int: # exit code of Streamlit
+
+def run_app(
+    model: str | Path | None = None,  # a checkpoint; None: the reference model
+    port: int = 8501,  # port to listen on
+    device: str | None = None,  # "cpu", "cuda", …; None: the best there is
+    browser: bool = True,  # open a browser window?
+) -> int:  # exit code of Streamlit
     "Open the page and keep it until Ctrl-C or SIGTERM; raises `UserError` when the model or the extra `app` is missing."
     Predictor(model, device)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)) # ends Streamlit too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends Streamlit too
     with tempfile.TemporaryDirectory() as folder:
-        try: return subprocess.run(app_command(Path(folder)/"brainmtl_page.py", model, port, device, browser)).returncode
-        except KeyboardInterrupt: return 0
+        try:
+            return subprocess.run(
+                app_command(Path(folder) / "brainmtl_page.py", model, port, device, browser)
+            ).returncode
+        except KeyboardInterrupt:
+            return 0

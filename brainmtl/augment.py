@@ -16,35 +16,64 @@ from torch import Tensor
 from .recipe import AugmentConfig
 
 # %% ../nbs/08_augment.ipynb #43d7c554
-KNOTS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0) # grey values, in standard deviations of the brain, between which a random curve is straight
-RIM = 1 / 16 # widest rim taken from a head, as a part of the width of the slice: skull and scalp
+KNOTS = (
+    -2.0,
+    -1.0,
+    0.0,
+    1.0,
+    2.0,
+    3.0,
+)  # grey values, in standard deviations of the brain, between which a random curve is straight
+RIM = 1 / 16  # widest rim taken from a head, as a part of the width of the slice: skull and scalp
 
-def draw_augmentation(config:AugmentConfig, # ranges
-                      n:int, # slices in the (global) batch
-                      seed:int, # of this batch
-                     )->dict[str, Tensor]: # parameter → (n,) values; "field" (n, 4, 4), "curve" (n, 6)
+
+def draw_augmentation(
+    config: AugmentConfig,  # ranges
+    n: int,  # slices in the (global) batch
+    seed: int,  # of this batch
+) -> dict[str, Tensor]:  # parameter → (n,) values; "field" (n, 4, 4), "curve" (n, 6)
     "Draw the parameters of `n` slices from the ranges of `config`."
     g = torch.Generator().manual_seed(seed)
-    def spread(limit): return (2 * torch.rand(n, generator=g) - 1) * limit
-    def sometimes(values, neutral): return torch.where(torch.rand(n, generator=g) < config.probability, values, torch.tensor(neutral))
-    return {"angle": spread(math.radians(config.rotate)), "scale": 1 + spread(config.scale), "dx": spread(config.shift), "dy": spread(config.shift),
-            "mirror": torch.rand(n, generator=g) < (0.5 if config.flip else 0.0),
-            "gamma": sometimes(1 + spread(config.gamma), 1.0), "contrast": sometimes(1 + spread(config.contrast), 1.0),
-            "brightness": sometimes(spread(config.brightness), 0.0), "blur": sometimes(spread(config.blur).abs(), 0.0),
-            "noise": sometimes(spread(config.noise).abs(), 0.0), "bias": sometimes(spread(config.bias).abs(), 0.0),
-            "field": 2 * torch.rand(n, 4, 4, generator=g) - 1, "noise_seed": torch.randint(2**62, (n,), generator=g),
-            "remap": torch.rand(n, generator=g) < config.remap, "curve": torch.randn(n, len(KNOTS), generator=g),
-            "strip": torch.where(torch.rand(n, generator=g) < config.strip, RIM * torch.rand(n, generator=g), torch.tensor(0.0))}
 
-def take(params:dict[str, Tensor], # parameters of a global batch
-         which:slice|Tensor, # the slices wanted
-        )->dict[str, Tensor]: # their parameters
+    def spread(limit):
+        return (2 * torch.rand(n, generator=g) - 1) * limit
+
+    def sometimes(values, neutral):
+        return torch.where(torch.rand(n, generator=g) < config.probability, values, torch.tensor(neutral))
+
+    return {
+        "angle": spread(math.radians(config.rotate)),
+        "scale": 1 + spread(config.scale),
+        "dx": spread(config.shift),
+        "dy": spread(config.shift),
+        "mirror": torch.rand(n, generator=g) < (0.5 if config.flip else 0.0),
+        "gamma": sometimes(1 + spread(config.gamma), 1.0),
+        "contrast": sometimes(1 + spread(config.contrast), 1.0),
+        "brightness": sometimes(spread(config.brightness), 0.0),
+        "blur": sometimes(spread(config.blur).abs(), 0.0),
+        "noise": sometimes(spread(config.noise).abs(), 0.0),
+        "bias": sometimes(spread(config.bias).abs(), 0.0),
+        "field": 2 * torch.rand(n, 4, 4, generator=g) - 1,
+        "noise_seed": torch.randint(2**62, (n,), generator=g),
+        "remap": torch.rand(n, generator=g) < config.remap,
+        "curve": torch.randn(n, len(KNOTS), generator=g),
+        "strip": torch.where(
+            torch.rand(n, generator=g) < config.strip, RIM * torch.rand(n, generator=g), torch.tensor(0.0)
+        ),
+    }
+
+
+def take(
+    params: dict[str, Tensor],  # parameters of a global batch
+    which: slice | Tensor,  # the slices wanted
+) -> dict[str, Tensor]:  # their parameters
     "Pick the parameters of some slices, for instance those of this process."
     return {k: v[which] for k, v in params.items()}
 
 # %% ../nbs/08_augment.ipynb #28584369
-def affine_matrices(params:dict[str, Tensor], # from `draw_augmentation`
-                   )->Tensor: # (B, 2, 3), output → input coordinates in [-1, 1]
+def affine_matrices(
+    params: dict[str, Tensor],  # from `draw_augmentation`
+) -> Tensor:  # (B, 2, 3), output → input coordinates in [-1, 1]
     "Combine mirror, rotation, scale and shift into one affine map per slice."
     cos, sin, zoom = params["angle"].cos(), params["angle"].sin(), 1 / params["scale"]
     side = torch.where(params["mirror"], -1.0, 1.0)
@@ -52,94 +81,121 @@ def affine_matrices(params:dict[str, Tensor], # from `draw_augmentation`
     bottom = torch.stack([zoom * sin, zoom * cos, 2 * params["dy"]], dim=1)
     return torch.stack([top, bottom], dim=1)
 
-def warp(image:Tensor, # (B, C, H, W)
-         mask:Tensor, # (B, 1, H, W), values {0, 1}
-         params:dict[str, Tensor], # from `draw_augmentation`
-        )->tuple[Tensor, Tensor]: # moved image and mask
+
+def warp(
+    image: Tensor,  # (B, C, H, W)
+    mask: Tensor,  # (B, 1, H, W), values {0, 1}
+    params: dict[str, Tensor],  # from `draw_augmentation`
+) -> tuple[Tensor, Tensor]:  # moved image and mask
     "Move image and mask together; outside is background."
     grid = F.affine_grid(affine_matrices(params).to(image), list(image.shape), align_corners=False)
     moved = F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     drawn, moved_mask = mask.flatten(1).any(1), torch.zeros_like(mask)
-    moved_mask[drawn] = F.grid_sample(mask[drawn], grid[drawn], mode="nearest", padding_mode="zeros", align_corners=False)
+    moved_mask[drawn] = F.grid_sample(
+        mask[drawn], grid[drawn], mode="nearest", padding_mode="zeros", align_corners=False
+    )
     return moved, moved_mask
 
 # %% ../nbs/08_augment.ipynb #bd43d933
-Drawn = dict[str, Tensor]                               # parameters of some slices, on their device
+Drawn = dict[str, Tensor]  # parameters of some slices, on their device
 
-def _four(values:Tensor)->Tensor: return values[:, None, None, None]
 
-def _remap(x:Tensor, p:Drawn)->Tensor: return _restandardise(_curve(x, p["curve"]), x != 0)
+def _four(values: Tensor) -> Tensor:
+    return values[:, None, None, None]
 
-def _shade(x:Tensor, p:Drawn)->Tensor:
+
+def _remap(x: Tensor, p: Drawn) -> Tensor:
+    return _restandardise(_curve(x, p["curve"]), x != 0)
+
+
+def _shade(x: Tensor, p: Drawn) -> Tensor:
     field = F.interpolate(p["field"][:, None], size=x.shape[-2:], mode="bicubic", align_corners=True)
     return x * (_four(p["bias"]) * field).exp()
 
-def _bend(x:Tensor, p:Drawn)->Tensor:
+
+def _bend(x: Tensor, p: Drawn) -> Tensor:
     low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
     span = (high - low).clamp(min=1e-6)
     return ((x - low) / span).clamp(0, 1).pow(_four(p["gamma"])) * span + low
 
-def _blur(x:Tensor, p:Drawn)->Tensor:
+
+def _blur(x: Tensor, p: Drawn) -> Tensor:
     radius = max(1, math.ceil(2 * float(p["blur"].max())))
     offsets = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
-    kernel = torch.exp(-0.5 * (offsets / p["blur"][:, None].clamp(min=1e-3))**2)
+    kernel = torch.exp(-0.5 * (offsets / p["blur"][:, None].clamp(min=1e-3)) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(x.shape[1], 0)
     n, y = len(kernel), x.reshape(1, -1, *x.shape[-2:])
     y = F.conv2d(y, kernel[:, None, :, None], padding=(radius, 0), groups=n)
     return F.conv2d(y, kernel[:, None, None, :], padding=(0, radius), groups=n).reshape(x.shape)
 
-def _grain(x:Tensor, p:Drawn)->Tensor:
+
+def _grain(x: Tensor, p: Drawn) -> Tensor:
     "Each slice's noise from a seed of its own."
     draws = [torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(s)) for s in p["noise_seed"].tolist()]
     return x + _four(p["noise"]) * torch.stack(draws).to(x)
 
 # %% ../nbs/08_augment.ipynb #531784bd
-def _curve(x:Tensor, values:Tensor)->Tensor:
+def _curve(x: Tensor, values: Tensor) -> Tensor:
     "Piecewise linear through (knot, value), level outside the knots."
     place = (x.clamp(KNOTS[0], KNOTS[-1]) - KNOTS[0]).flatten(1)
     below = place.long().clamp(max=len(KNOTS) - 2)
     low, high = values.gather(1, below), values.gather(1, below + 1)
     return torch.lerp(low, high, place - below).reshape(x.shape)
 
-def _restandardise(x:Tensor, inside:Tensor)->Tensor:
+
+def _restandardise(x: Tensor, inside: Tensor) -> Tensor:
     "Mean 0 and SD 1 inside of each slice and channel, 0 outside."
     n = inside.sum((2, 3), keepdim=True).clamp(min=1)
     x = torch.where(inside, x - torch.where(inside, x, 0.0).sum((2, 3), keepdim=True) / n, 0.0)
     return x / (x.square().sum((2, 3), keepdim=True) / n).sqrt().clamp(min=1e-3)
 
 # %% ../nbs/08_augment.ipynb #7c884844
-CHANGES = {"remap": (False, _remap), "bias": (0.0, _shade), "gamma": (1.0, _bend), "contrast": (1.0, lambda x, p: x * _four(p["contrast"])),
-           "brightness": (0.0, lambda x, p: x + _four(p["brightness"])), "blur": (0.0, _blur), "noise": (0.0, _grain)} # neutral value and change, in order
+CHANGES = {
+    "remap": (False, _remap),
+    "bias": (0.0, _shade),
+    "gamma": (1.0, _bend),
+    "contrast": (1.0, lambda x, p: x * _four(p["contrast"])),
+    "brightness": (0.0, lambda x, p: x + _four(p["brightness"])),
+    "blur": (0.0, _blur),
+    "noise": (0.0, _grain),
+}  # neutral value and change, in order
 
-def vary_intensity(image:Tensor, # (B, C, H, W), z-scored, background 0
-                   params:dict[str, Tensor], # from `draw_augmentation`
-                  )->Tensor: # the same shape, background 0
+
+def vary_intensity(
+    image: Tensor,  # (B, C, H, W), z-scored, background 0
+    params: dict[str, Tensor],  # from `draw_augmentation`
+) -> Tensor:  # the same shape, background 0
     "Apply random curve, bias field, gamma, contrast, brightness, blur and noise inside the foreground, each to the slices it was drawn for."
     x = image.clone()
     for name, (neutral, change) in CHANGES.items():
         which = (params[name] != neutral).nonzero()[:, 0]
-        if len(which): x[which] = change(x[which], {k: v.to(x.device) for k, v in take(params, which).items()})
+        if len(which):
+            x[which] = change(x[which], {k: v.to(x.device) for k, v in take(params, which).items()})
     return torch.where(image != 0, x, 0.0)
 
 # %% ../nbs/08_augment.ipynb #d9118d2b
-def strip_rim(image:Tensor, # (B, C, H, W), z-scored, background 0
-              mask:Tensor, # (B, 1, H, W), values {0, 1}
-              params:dict[str, Tensor], # from `draw_augmentation`
-             )->Tensor: # (B, C, H, W), z-scored anew where a rim was taken
+def strip_rim(
+    image: Tensor,  # (B, C, H, W), z-scored, background 0
+    mask: Tensor,  # (B, 1, H, W), values {0, 1}
+    params: dict[str, Tensor],  # from `draw_augmentation`
+) -> Tensor:  # (B, C, H, W), z-scored anew where a rim was taken
     "Take a rim off the head, about as skull stripping does; a slice whose mask would lose a pixel keeps its rim."
     image = image.clone()
     for k in params["strip"].nonzero()[:, 0].tolist():
         radius = round(float(params["strip"][k]) * image.shape[-1])
-        outside = (image[k:k + 1] == 0).all(1, keepdim=True).float()
-        for size in ((2 * radius + 1, 1), (1, 2 * radius + 1)): outside = F.max_pool2d(outside, size, 1, (size[0] // 2, size[1] // 2))
+        outside = (image[k : k + 1] == 0).all(1, keepdim=True).float()
+        for size in ((2 * radius + 1, 1), (1, 2 * radius + 1)):
+            outside = F.max_pool2d(outside, size, 1, (size[0] // 2, size[1] // 2))
         inside = outside == 0
-        if inside.any() and not (mask[k:k + 1].bool() & ~inside).any(): image[k:k + 1] = _restandardise(image[k:k + 1], inside & (image[k:k + 1] != 0))
+        if inside.any() and not (mask[k : k + 1].bool() & ~inside).any():
+            image[k : k + 1] = _restandardise(image[k : k + 1], inside & (image[k : k + 1] != 0))
     return image
 
 # %% ../nbs/08_augment.ipynb #f7349327
-def apply_augmentation(batch:dict, # "image" (B, C, H, W), "mask" (B, 1, H, W), "has_mask" (B,) bool and more
-                       params:dict[str, Tensor], # from `draw_augmentation`
-                      )->dict: # a batch with image and mask varied
+def apply_augmentation(
+    batch: dict,  # "image" (B, C, H, W), "mask" (B, 1, H, W), "has_mask" (B,) bool and more
+    params: dict[str, Tensor],  # from `draw_augmentation`
+) -> dict:  # a batch with image and mask varied
     "Vary a batch: geometry on image and mask, then the rim of the head, then intensity on the image."
     image, mask = warp(batch["image"], batch["mask"], params)
     image = strip_rim(image, mask, {"strip": torch.where(batch["has_mask"].cpu(), params["strip"], 0.0)})

@@ -35,126 +35,179 @@ from .runtime import Runtime, choose_runtime
 from .store import Store, open_store
 
 # %% ../nbs/31_baselines.ipynb #4e7df3e9
-def _one_hot(*columns): return make_column_transformer((OneHotEncoder(handle_unknown="ignore"), list(columns)), remainder="passthrough")
+def _one_hot(*columns):
+    return make_column_transformer((OneHotEncoder(handle_unknown="ignore"), list(columns)), remainder="passthrough")
 
-TRIVIAL = { # name → what it is, columns of the index it sees, how it learns
-    "majority": ("the same answer for every slice: the share of tumours in training", ["z"], lambda: DummyClassifier(strategy="prior")),
-    "source": ("the share of tumours in the slice's source", ["source"], lambda: make_pipeline(_one_hot("source"), LogisticRegression(C=100.0))),
-    "file": ("width, height, bytes and kind of the file", ["file_width", "file_height", "file_bytes", "file_suffix"],
-             lambda: make_pipeline(_one_hot("file_suffix"), GradientBoostingClassifier(random_state=0))),
-    "position": ("the slice's place in its volume", ["z"], lambda: GradientBoostingClassifier(max_depth=2, random_state=0))}
 
-def fit_trivial(index:pd.DataFrame, # training slices: a part of a store's index
-                name:str, # a key of `TRIVIAL`
-               )->Callable[[pd.DataFrame], np.ndarray]: # index → P(tumour), (n,)
+TRIVIAL = {  # name → what it is, columns of the index it sees, how it learns
+    "majority": (
+        "the same answer for every slice: the share of tumours in training",
+        ["z"],
+        lambda: DummyClassifier(strategy="prior"),
+    ),
+    "source": (
+        "the share of tumours in the slice's source",
+        ["source"],
+        lambda: make_pipeline(_one_hot("source"), LogisticRegression(C=100.0)),
+    ),
+    "file": (
+        "width, height, bytes and kind of the file",
+        ["file_width", "file_height", "file_bytes", "file_suffix"],
+        lambda: make_pipeline(_one_hot("file_suffix"), GradientBoostingClassifier(random_state=0)),
+    ),
+    "position": (
+        "the slice's place in its volume",
+        ["z"],
+        lambda: GradientBoostingClassifier(max_depth=2, random_state=0),
+    ),
+}
+
+
+def fit_trivial(
+    index: pd.DataFrame,  # training slices: a part of a store's index
+    name: str,  # a key of `TRIVIAL`
+) -> Callable[[pd.DataFrame], np.ndarray]:  # index → P(tumour), (n,)
     "Fit a baseline that sees facts about the file only; raises `UserError` for an unknown name or when training has one class."
-    if name not in TRIVIAL: raise UserError(f"baseline must be one of {', '.join(TRIVIAL)}", got=name)
-    if index["cls"].nunique() < 2: raise UserError("a baseline needs training slices with and without tumour", cure="prepare more cases")
+    if name not in TRIVIAL:
+        raise UserError(f"baseline must be one of {', '.join(TRIVIAL)}", got=name)
+    if index["cls"].nunique() < 2:
+        raise UserError("a baseline needs training slices with and without tumour", cure="prepare more cases")
     _, columns, make = TRIVIAL[name]
     model = make().fit(index[columns], index["cls"])
     return lambda other: model.predict_proba(other[columns])[:, 1]
 
 # %% ../nbs/31_baselines.ipynb #8f8eef97
-def otsu(values:np.ndarray, # intensities, any shape
-         bins:int=64, # of the histogram
-        )->float: # threshold; values above it are the bright class
+def otsu(
+    values: np.ndarray,  # intensities, any shape
+    bins: int = 64,  # of the histogram
+) -> float:  # threshold; values above it are the bright class
     "The threshold that separates two classes best: the greatest variance between their means (Otsu 1979)."
     counts, edges = np.histogram(values, bins)
     low, total = counts.cumsum(), counts.sum()
     moment = (counts * (edges[:-1] + edges[1:]) / 2).cumsum()
     spread = low * (total - low)
-    between = np.divide((moment[-1] * low - moment * total)**2, spread, out=np.zeros(bins), where=spread > 0)
+    between = np.divide((moment[-1] * low - moment * total) ** 2, spread, out=np.zeros(bins), where=spread > 0)
     return float(edges[1:][between.argmax()])
 
-def otsu_slice(picture:np.ndarray, # prepared slice of one modality, background 0, (H, W)
-              )->tuple[np.ndarray, np.ndarray]: # mask (H, W) bool; share of the brain that is bright, and how much brighter, (2,)
+
+def otsu_slice(
+    picture: np.ndarray,  # prepared slice of one modality, background 0, (H, W)
+) -> tuple[np.ndarray, np.ndarray]:  # mask (H, W) bool; share of the brain that is bright, and how much brighter, (2,)
     "Call the bright class of the brain tumour; a slice without brain has none."
     brain = picture != 0
-    if not brain.any(): return brain, np.zeros(2)
+    if not brain.any():
+        return brain, np.zeros(2)
     mask = brain & (picture > otsu(picture[brain]))
     rest = brain & ~mask
-    return mask, np.array([mask.sum() / brain.sum(), picture[mask].mean() - picture[rest].mean() if mask.any() and rest.any() else 0])
+    return mask, np.array(
+        [mask.sum() / brain.sum(), picture[mask].mean() - picture[rest].mean() if mask.any() and rest.any() else 0]
+    )
 
 # %% ../nbs/31_baselines.ipynb #9aba62e8
 class Otsu(nn.Module):
     "Otsu's threshold in the place of a network, so that the same code asks and scores it; two facts of the mask decide the class."
 
-    def __init__(self,
-                 channel:int=0): # modality looked at
+    def __init__(self, channel: int = 0):  # modality looked at
         super().__init__()
         self.channel, self.decide = channel, None
 
-    def fit(self,
-            images:list[np.ndarray], # training slices, (C, H, W) each
-            cls:np.ndarray, # their labels {0, 1}
-           )->"Otsu": # itself
+    def fit(
+        self,
+        images: list[np.ndarray],  # training slices, (C, H, W) each
+        cls: np.ndarray,  # their labels {0, 1}
+    ) -> "Otsu":  # itself
         "Learn the class from the mask's two facts."
-        self.decide = make_pipeline(StandardScaler(), LogisticRegression()).fit([otsu_slice(i[self.channel])[1] for i in images], cls)
+        self.decide = make_pipeline(StandardScaler(), LogisticRegression()).fit(
+            [otsu_slice(i[self.channel])[1] for i in images], cls
+        )
         return self
 
-    def forward(self,
-                x:torch.Tensor, # prepared slices, (B, C, H, W)
-                do_seg:bool=True, # give masks?
-                do_cls:bool=True, # give classes?
-               )->dict: # like `MultiTaskModel`
+    def forward(
+        self,
+        x: torch.Tensor,  # prepared slices, (B, C, H, W)
+        do_seg: bool = True,  # give masks?
+        do_cls: bool = True,  # give classes?
+    ) -> dict:  # like `MultiTaskModel`
         "Answer with logits as a network does."
         masks, facts = zip(*(otsu_slice(picture) for picture in x[:, self.channel].float().cpu().numpy()))
         seg = torch.from_numpy(np.stack(masks))[:, None] * 20.0 - 10.0
-        cls = torch.from_numpy(np.stack([np.zeros(len(x)), self.decide.decision_function(facts)], 1)) if do_cls else None
+        cls = (
+            torch.from_numpy(np.stack([np.zeros(len(x)), self.decide.decision_function(facts)], 1)) if do_cls else None
+        )
         return {"seg": seg if do_seg else None, "cls": cls, "features": []}
 
 # %% ../nbs/31_baselines.ipynb #5f9341e2
-def youden(y:np.ndarray, # labels {0, 1} of validation slices
-           p:np.ndarray, # their P(tumour)
-          )->float: # threshold: tumour at or above; 0.5 when one class is missing or nothing separates them
+def youden(
+    y: np.ndarray,  # labels {0, 1} of validation slices
+    p: np.ndarray,  # their P(tumour)
+) -> float:  # threshold: tumour at or above; 0.5 when one class is missing or nothing separates them
     "Fix the operating point on validation: the greatest sensitivity + specificity."
-    if len(np.unique(y)) < 2: return 0.5
+    if len(np.unique(y)) < 2:
+        return 0.5
     false, true, cut = roc_curve(y, p)
     best = (true - false).argmax()
     return float(cut[best]) if true[best] > false[best] else 0.5
 
-def answer_table(store:Store, # prepared slices
-                 rows:np.ndarray, # rows of `store.index`
-                 p:np.ndarray, # P(tumour) of each row
-                )->pd.DataFrame: # as `predict_rows` gives it, without masks
+
+def answer_table(
+    store: Store,  # prepared slices
+    rows: np.ndarray,  # rows of `store.index`
+    p: np.ndarray,  # P(tumour) of each row
+) -> pd.DataFrame:  # as `predict_rows` gives it, without masks
     "Put the answers of a baseline into the form that `evaluate_table` scores."
-    blank = dict.fromkeys(["logit", "pred_px", "tp", "fp", "fn", "hd95_px", "volume_hd95_mm", "volume_surface_dice"], np.nan)
+    blank = dict.fromkeys(
+        ["logit", "pred_px", "tp", "fp", "fn", "hd95_px", "volume_hd95_mm", "volume_surface_dice"], np.nan
+    )
     return store.index.loc[rows, COLUMNS].reset_index(drop=True).assign(row=rows, **blank, p=p)
 
 # %% ../nbs/31_baselines.ipynb #dbef3357
-def beats(score:dict, # INTERVAL, see `brainmtl.metrics.interval`
-          chance:float=0.5, # what guessing gives
-         )->bool|None: # None when there is no interval
+def beats(
+    score: dict,  # INTERVAL, see `brainmtl.metrics.interval`
+    chance: float = 0.5,  # what guessing gives
+) -> bool | None:  # None when there is no interval
     "Is the score above chance beyond doubt: does its whole interval lie above (P9)?"
     return None if score["low"] is None else bool(score["low"] > chance)
 
-def finding(name:str, # what was tried, for the sentence
-            score:dict, # INTERVAL of its AUC
-            where:str, # "pooled", "within sources" (their mean) or "within SOURCE"
-           )->dict: # {"name", "where", "auc", "predicts", "sentence"}
+
+def finding(
+    name: str,  # what was tried, for the sentence
+    score: dict,  # INTERVAL of its AUC
+    where: str,  # "pooled", "within sources" (their mean) or "within SOURCE"
+) -> dict:  # {"name", "where", "auc", "predicts", "sentence"}
     "Say whether something that is no brain predicts the label."
     found = beats(score)
     known = "undefined" if score["value"] is None else f"{score['value']:.2f}"
-    if score["low"] is not None: known += f" [{score['low']:.2f}, {score['high']:.2f}], n = {score['n']}, {score['clusters']} groups"
-    text = {True: "alone predicts the label", False: "alone is not shown to predict the label", None: "cannot be judged here"}[found]
+    if score["low"] is not None:
+        known += f" [{score['low']:.2f}, {score['high']:.2f}], n = {score['n']}, {score['clusters']} groups"
+    text = {
+        True: "alone predicts the label",
+        False: "alone is not shown to predict the label",
+        None: "cannot be judged here",
+    }[found]
     return dict(name=name, where=where, auc=score, predicts=found, sentence=f"{name} {text} ({where}, AUC {known})")
 
 # %% ../nbs/31_baselines.ipynb #68b97fa6
-def _apart(split:str)->None:
+def _apart(split: str) -> None:
     "What is fitted on train must not be scored on it."
     if split in ("all", "train"):
-        raise UserError("baselines and probes learn from the train split and need another to be scored on", split, "choose split test or val")
+        raise UserError(
+            "baselines and probes learn from the train split and need another to be scored on",
+            split,
+            "choose split test or val",
+        )
 
 # %% ../nbs/31_baselines.ipynb #bda0c6bd
-VERSION = 1                                               # of the schemas of baselines.json and probes.json
+VERSION = 1  # of the schemas of baselines.json and probes.json
 OTSU = "Otsu's threshold on {}, its bright share and contrast deciding the class"
 
-def run_baselines(store:Store|str|Path, # prepared slices
-                  out:str|Path|None=None, # folder for baselines.json; None writes nothing
-                  split:str="test", # part scored; fitted on train, thresholds fixed on val
-                  n:int=2000, # bootstrap replicates
-                  seed:int=0, # of the bootstrap
-                 )->dict: # content of baselines.json
+
+def run_baselines(
+    store: Store | str | Path,  # prepared slices
+    out: str | Path | None = None,  # folder for baselines.json; None writes nothing
+    split: str = "test",  # part scored; fitted on train, thresholds fixed on val
+    n: int = 2000,  # bootstrap replicates
+    seed: int = 0,  # of the bootstrap
+) -> dict:  # content of baselines.json
     "Fit, fix and score every trivial baseline; raises `UserError` when training has one class or the split is empty."
     store = open_store(store)
     _apart(split)
@@ -163,245 +216,361 @@ def run_baselines(store:Store|str|Path, # prepared slices
     training, external, found = store.index.loc[rows["train"]], store.split.external, {}
     for name, (about, columns, _) in TRIVIAL.items():
         answer = fit_trivial(training, name)
-        tables = {part: answer_table(store, rows[part], answer(store.index.loc[rows[part]])) for part in (split, "val") if len(rows[part])}
+        tables = {
+            part: answer_table(store, rows[part], answer(store.index.loc[rows[part]]))
+            for part in (split, "val")
+            if len(rows[part])
+        }
         found[name] = (about, columns, tables)
     found["otsu"] = _otsu_tables(store, rows, split)
     scored = {name: _scored(*parts, split, external, n, seed, store.info["size"]) for name, parts in found.items()}
     findings = [f for name in TRIVIAL if name != "majority" for f in _findings(name, scored[name]["evaluation"])]
     about = dict(store=store.fingerprint, split=dict(part=split, hash=store.split.hash), seed=seed)
     result = dict(version=VERSION, **about, baselines=scored, findings=findings)
-    if out: write_json(Path(out)/"baselines.json", result)
+    if out:
+        write_json(Path(out) / "baselines.json", result)
     return result
 
 # %% ../nbs/31_baselines.ipynb #f6204747
-def _otsu_tables(store:Store, rows:dict, split:str)->tuple:
+def _otsu_tables(store: Store, rows: dict, split: str) -> tuple:
     "Fit Otsu's class on training slices and let it answer the others as a network would."
     modalities, cpu = store.info["modalities"], Runtime(torch.device("cpu"), torch.float32)
     channel = modalities.index("flair") if "flair" in modalities else 0
-    model = Otsu(channel).fit([np.asarray(store.image(r), np.float32) for r in rows["train"]], store.index.loc[rows["train"], "cls"])
+    model = Otsu(channel).fit(
+        [np.asarray(store.image(r), np.float32) for r in rows["train"]], store.index.loc[rows["train"], "cls"]
+    )
     tables = {part: predict_rows(model, store, rows[part], cpu) for part in (split, "val") if len(rows[part])}
     return OTSU.format(modalities[channel]), ["image"], tables
 
-def _scored(about:str, sees:list, tables:dict, split:str, external:tuple, n:int, seed:int, size:int)->dict:
+
+def _scored(about: str, sees: list, tables: dict, split: str, external: tuple, n: int, seed: int, size: int) -> dict:
     val = tables.get("val")
     threshold = 0.5 if val is None else youden(val["cls"].to_numpy(), val["p"].to_numpy())
     evaluation = evaluate_table(tables[split], threshold, external=external, n=n, seed=seed, size=size)
     return dict(about=about, sees=sees, threshold=threshold, evaluation=evaluation)
 
-def _findings(name:str, evaluation:dict)->list[dict]:
+
+def _findings(name: str, evaluation: dict) -> list[dict]:
     scores = evaluation["classification"]
-    return [finding(name, scores["pooled"]["auc"], "pooled"), finding(name, scores["macro"]["auc"], "within sources"),
-            *(finding(name, s["auc"], f"within {source}") for source, s in scores["sources"].items() if name != "source")]
+    return [
+        finding(name, scores["pooled"]["auc"], "pooled"),
+        finding(name, scores["macro"]["auc"], "within sources"),
+        *(finding(name, s["auc"], f"within {source}") for source, s in scores["sources"].items() if name != "source"),
+    ]
 
 # %% ../nbs/31_baselines.ipynb #9ed951a8
-def pick_rows(index:pd.DataFrame, # a store's index, or a part of it
-              limit:int|None=100, # at most this many slices of each source; None takes all
-              seed:int=0, # same seed, same slices
-             )->np.ndarray: # row numbers, ascending
+def pick_rows(
+    index: pd.DataFrame,  # a store's index, or a part of it
+    limit: int | None = 100,  # at most this many slices of each source; None takes all
+    seed: int = 0,  # same seed, same slices
+) -> np.ndarray:  # row numbers, ascending
     "Thin out each source to a number of slices that can be looked at."
-    parts = [g if limit is None or len(g) <= limit else g.sample(limit, random_state=seed) for _, g in index.groupby("source")]
+    parts = [
+        g if limit is None or len(g) <= limit else g.sample(limit, random_state=seed)
+        for _, g in index.groupby("source")
+    ]
     return np.sort(pd.concat(parts).index.to_numpy())
 
-def pooled_features(model:MultiTaskModel, # network in evaluation mode
-                    store:Store, # prepared slices
-                    rows:np.ndarray, # rows of `store.index`
-                    runtime:Runtime, # device and precision
-                    batch:int=8, # slices per pass
-                   )->np.ndarray: # (n, channels of the bottleneck) float32
+
+def pooled_features(
+    model: MultiTaskModel,  # network in evaluation mode
+    store: Store,  # prepared slices
+    rows: np.ndarray,  # rows of `store.index`
+    runtime: Runtime,  # device and precision
+    batch: int = 8,  # slices per pass
+) -> np.ndarray:  # (n, channels of the bottleneck) float32
     "Average the encoder's deepest features over the picture, as the head does."
     loader = make_loader(MultiSourceDataset(store, rows), batch=batch)
-    return np.concatenate([ask(model, items["image"], runtime, tasks=())["features"][-1].float().mean((2, 3)).cpu().numpy() for items in loader])
+    return np.concatenate(
+        [
+            ask(model, items["image"], runtime, tasks=())["features"][-1].float().mean((2, 3)).cpu().numpy()
+            for items in loader
+        ]
+    )
 
-def linear_probe(features:np.ndarray, # of training slices, (n, D)
-                 answers:np.ndarray, # what to find in them, (n,)
-                )->BaseEstimator: # fitted; has `predict` and `predict_proba`
+
+def linear_probe(
+    features: np.ndarray,  # of training slices, (n, D)
+    answers: np.ndarray,  # what to find in them, (n,)
+) -> BaseEstimator:  # fitted; has `predict` and `predict_proba`
     "Fit a linear reader of frozen features (Alain and Bengio 2017)."
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(features, answers)
 
 # %% ../nbs/31_baselines.ipynb #279e8a7b
-def source_probe(features:dict[str, np.ndarray], # "train" and "test" → (n, D)
-                 index:dict[str, pd.DataFrame], # "train" and "test" → lines of a store's index
-                 n:int=2000, # bootstrap replicates
-                 seed:int=0, # of the bootstrap
-                )->dict|None: # see the schema of probes.json; None when training has one source
+def source_probe(
+    features: dict[str, np.ndarray],  # "train" and "test" → (n, D)
+    index: dict[str, pd.DataFrame],  # "train" and "test" → lines of a store's index
+    n: int = 2000,  # bootstrap replicates
+    seed: int = 0,  # of the bootstrap
+) -> dict | None:  # see the schema of probes.json; None when training has one source
     "Can a linear reader of the features tell which source a slice comes from? Sources that training has not seen stay out."
     names = sorted(index["train"]["source"].unique())
-    if len(names) < 2: return None
+    if len(names) < 2:
+        return None
     known = index["test"]["source"].isin(names).to_numpy()
     truth, groups = index["test"]["source"][known].to_numpy(), index["test"]["group"][known].to_numpy()
     told = linear_probe(features["train"], index["train"]["source"]).predict(features["test"][known])
     present = sorted(set(truth))
-    def recall(right, w): return np.mean([(w[:, truth == s] @ right[truth == s]) / np.maximum(w[:, truth == s].sum(1), 1e-9) for s in present], 0)
+
+    def recall(right, w):
+        return np.mean(
+            [(w[:, truth == s] @ right[truth == s]) / np.maximum(w[:, truth == s].sum(1), 1e-9) for s in present], 0
+        )
+
     score = bootstrap_ci((told == truth).astype(float), groups, recall, n, seed)
-    return dict(sources=names, balanced_accuracy=score, chance=1 / len(names), tells=beats(score, 1 / len(names)),
-                confusion=confusion_matrix(truth, told, labels=names).tolist())
+    return dict(
+        sources=names,
+        balanced_accuracy=score,
+        chance=1 / len(names),
+        tells=beats(score, 1 / len(names)),
+        confusion=confusion_matrix(truth, told, labels=names).tolist(),
+    )
 
 # %% ../nbs/31_baselines.ipynb #7f62fa61
-def shuffled_probe(features:dict[str, np.ndarray], # "train" and "test" → (n, D)
-                   index:dict[str, pd.DataFrame], # "train" and "test" → lines of a store's index
-                   repeats:int=20, # shuffles
-                   seed:int=0, # of the shuffles and of the bootstrap
-                   n:int=2000, # bootstrap replicates
-                  )->dict|None: # see the schema of probes.json; None when one class is missing
+def shuffled_probe(
+    features: dict[str, np.ndarray],  # "train" and "test" → (n, D)
+    index: dict[str, pd.DataFrame],  # "train" and "test" → lines of a store's index
+    repeats: int = 20,  # shuffles
+    seed: int = 0,  # of the shuffles and of the bootstrap
+    n: int = 2000,  # bootstrap replicates
+) -> dict | None:  # see the schema of probes.json; None when one class is missing
     "Refit the probe on shuffled training labels: the mean AUC on true test labels must be one half, or something leaks."
     y, true = index["train"]["cls"].to_numpy(), index["test"]["cls"].to_numpy(float)
-    if min(len(set(y)), len(set(true))) < 2: return None
-    def answer(labels): return linear_probe(features["train"], labels).predict_proba(features["test"])[:, 1]
-    def area(p): return float(auc(true, p, np.ones((1, len(true))))[0])
+    if min(len(set(y)), len(set(true))) < 2:
+        return None
+
+    def answer(labels):
+        return linear_probe(features["train"], labels).predict_proba(features["test"])[:, 1]
+
+    def area(p):
+        return float(auc(true, p, np.ones((1, len(true))))[0])
+
     rng = np.random.default_rng(seed)
     areas = np.array([area(answer(rng.permutation(y))) for _ in range(repeats)])
-    half = stats.t.ppf(.975, repeats - 1) * areas.std(ddof=1) / repeats**.5
+    half = stats.t.ppf(0.975, repeats - 1) * areas.std(ddof=1) / repeats**0.5
     real = bootstrap_ci((true, answer(y)), index["test"]["group"], lambda v, w: auc(*v, w), n, seed)
     value, low, high = (float(areas.mean() + d) for d in (0, -half, half))
-    return dict(shuffled=dict(value=value, low=low, high=high, n=repeats), true=real, holds=low <= .5 <= high)
+    return dict(shuffled=dict(value=value, low=low, high=high, n=repeats), true=real, holds=low <= 0.5 <= high)
 
 # %% ../nbs/31_baselines.ipynb #63cc3f25
-def blank(image:np.ndarray, # prepared slice, background 0, (C, H, W)
-          mask:np.ndarray|None, # its tumour, (H, W)
-          rng:np.random.Generator, # of this slice
-         )->np.ndarray: # changed slice, (C, H, W)
+def blank(
+    image: np.ndarray,  # prepared slice, background 0, (C, H, W)
+    mask: np.ndarray | None,  # its tumour, (H, W)
+    rng: np.random.Generator,  # of this slice
+) -> np.ndarray:  # changed slice, (C, H, W)
     "Erase everything."
     return np.zeros_like(image)
 
-def outline(image:np.ndarray, # prepared slice, background 0, (C, H, W)
-            mask:np.ndarray|None, # its tumour, (H, W)
-            rng:np.random.Generator, # of this slice
-           )->np.ndarray: # changed slice, (C, H, W)
+
+def outline(
+    image: np.ndarray,  # prepared slice, background 0, (C, H, W)
+    mask: np.ndarray | None,  # its tumour, (H, W)
+    rng: np.random.Generator,  # of this slice
+) -> np.ndarray:  # changed slice, (C, H, W)
     "Erase the brain and keep its outline: one grey, half a standard deviation above the background."
     return np.broadcast_to(np.where((image != 0).any(0), 0.5, 0.0), image.shape).astype(image.dtype)
 
 # %% ../nbs/31_baselines.ipynb #049a0b40
-def scrambled(image:np.ndarray, # prepared slice, background 0, (C, H, W)
-              mask:np.ndarray|None, # its tumour, (H, W)
-              rng:np.random.Generator, # of this slice
-             )->np.ndarray: # changed slice, (C, H, W)
+def scrambled(
+    image: np.ndarray,  # prepared slice, background 0, (C, H, W)
+    mask: np.ndarray | None,  # its tumour, (H, W)
+    rng: np.random.Generator,  # of this slice
+) -> np.ndarray:  # changed slice, (C, H, W)
     "Keep outline and grey values but no anatomy: the brain's pixels change places."
     out, brain = image.copy(), (image != 0).any(0)
     out[:, brain] = rng.permutation(image[:, brain], axis=1)
     return out
 
 # %% ../nbs/31_baselines.ipynb #eead9755
-def background(image:np.ndarray, # prepared slice, background 0, (C, H, W)
-               mask:np.ndarray|None, # its tumour, (H, W)
-               rng:np.random.Generator, # of this slice
-              )->np.ndarray: # changed slice, (C, H, W)
+def background(
+    image: np.ndarray,  # prepared slice, background 0, (C, H, W)
+    mask: np.ndarray | None,  # its tumour, (H, W)
+    rng: np.random.Generator,  # of this slice
+) -> np.ndarray:  # changed slice, (C, H, W)
     "Replace what is not brain: another grey with noise on it."
     noise = rng.uniform(-1, 1) + rng.normal(0, 0.2, image.shape)
     return np.where((image != 0).any(0), image, noise).astype(image.dtype)
 
-def healed(image:np.ndarray, # prepared slice, background 0, (C, H, W)
-           mask:np.ndarray|None, # its tumour, (H, W); None or empty leaves the slice as it is
-           rng:np.random.Generator, # of this slice
-          )->np.ndarray: # changed slice, (C, H, W)
+
+def healed(
+    image: np.ndarray,  # prepared slice, background 0, (C, H, W)
+    mask: np.ndarray | None,  # its tumour, (H, W); None or empty leaves the slice as it is
+    rng: np.random.Generator,  # of this slice
+) -> np.ndarray:  # changed slice, (C, H, W)
     "Paint the tumour over with the other half of the brain; where that is no healthy brain either, with the healthy brain's median."
     rest = None if mask is None else (image != 0).any(0) & (mask == 0)
-    if rest is None or not mask.any() or not rest.any(): return image
+    if rest is None or not mask.any() or not rest.any():
+        return image
     columns = np.flatnonzero((image != 0).any((0, 1)))
     other = np.clip(columns[0] + columns[-1] - np.arange(image.shape[2]), 0, image.shape[2] - 1)
     twin = np.where(rest[:, other], image[:, :, other], np.median(image[:, rest], axis=1)[:, None, None])
     return np.where(mask > 0, twin, image).astype(image.dtype)
 
 # %% ../nbs/31_baselines.ipynb #cdec3a31
-CHANGES = { # name → how a slice is changed, what an honest model does then
-    "blank": (blank, "says the same of every slice"), "outline": (outline, "cannot tell tumour from none"),
-    "scrambled": (scrambled, "loses most of what it knew"), "background": (background, "does not care"),
-    "healed": (healed, "no longer calls a tumour")}
+CHANGES = {  # name → how a slice is changed, what an honest model does then
+    "blank": (blank, "says the same of every slice"),
+    "outline": (outline, "cannot tell tumour from none"),
+    "scrambled": (scrambled, "loses most of what it knew"),
+    "background": (background, "does not care"),
+    "healed": (healed, "no longer calls a tumour"),
+}
 
-def changed_answers(model:MultiTaskModel, # network in evaluation mode
-                    store:Store, # prepared slices
-                    rows:np.ndarray, # rows of `store.index`
-                    runtime:Runtime, # device and precision
-                    meta:dict|None=None, # content of model.json: temperature, mirror; None: the defaults
-                    seed:int=0, # each slice draws from this and its row, so that order means nothing (M3)
-                    batch:int=8, # slices per pass
-                   )->pd.DataFrame: # one line per slice: row, source, group, cls, has_tumour, `before`, and P(tumour) after each change
+
+def changed_answers(
+    model: MultiTaskModel,  # network in evaluation mode
+    store: Store,  # prepared slices
+    rows: np.ndarray,  # rows of `store.index`
+    runtime: Runtime,  # device and precision
+    meta: dict | None = None,  # content of model.json: temperature, mirror; None: the defaults
+    seed: int = 0,  # each slice draws from this and its row, so that order means nothing (M3)
+    batch: int = 8,  # slices per pass
+) -> pd.DataFrame:  # one line per slice: row, source, group, cls, has_tumour, `before`, and P(tumour) after each change
     "Ask the head about each slice as it is and after each change."
     how, lines = settings(meta), []
     for items in make_loader(MultiSourceDataset(store, rows), batch=batch):
-        images = [(x.numpy(), y[0].numpy() if has else None) for x, y, has in zip(items["image"], items["mask"], items["has_mask"])]
+        images = [
+            (x.numpy(), y[0].numpy() if has else None)
+            for x, y, has in zip(items["image"], items["mask"], items["has_mask"])
+        ]
         views = {"before": items["image"]}
         for name, (change, _) in CHANGES.items():
             new = [change(x, y, np.random.default_rng((seed, row))) for (x, y), row in zip(images, items["row"])]
             views[name] = torch.from_numpy(np.stack(new))
-        logits = {k: ask(model, v, runtime, how["flip"], ("cls",))["logit"] / how["temperature"] for k, v in views.items()}
+        logits = {
+            k: ask(model, v, runtime, how["flip"], ("cls",))["logit"] / how["temperature"] for k, v in views.items()
+        }
         about = store.index.loc[items["row"], ["row", "source", "group", "cls"]].reset_index(drop=True)
         answers = pd.DataFrame({k: v.sigmoid().cpu().numpy() for k, v in logits.items()})
         lines.append(about.assign(has_tumour=items["mask"].flatten(1).any(1).numpy()).join(answers))
     return pd.concat(lines, ignore_index=True)
 
 # %% ../nbs/31_baselines.ipynb #7b5d4877
-def summarise_changes(table:pd.DataFrame, # of `changed_answers`
-                      threshold:float=0.5, # operating point of the model
-                      n:int=2000, # bootstrap replicates
-                      seed:int=0, # of the bootstrap
-                     )->dict: # change → {"honest", each source and "pooled" → scores}
+def summarise_changes(
+    table: pd.DataFrame,  # of `changed_answers`
+    threshold: float = 0.5,  # operating point of the model
+    n: int = 2000,  # bootstrap replicates
+    seed: int = 0,  # of the bootstrap
+) -> dict:  # change → {"honest", each source and "pooled" → scores}
     "Score each change, pooled and per source; `healed` on slices with a masked tumour only, of which none is left."
     out = {}
     for name, (_, honest) in CHANGES.items():
         part = table[table["has_tumour"]] if name == "healed" else table
         groups = {source: g for source, g in part.groupby("source")} | ({"pooled": part} if len(part) else {})
-        out[name] = {"honest": f"an honest model {honest}", "scores": {k: _change(g, name, threshold, n, seed) for k, g in groups.items()}}
+        out[name] = {
+            "honest": f"an honest model {honest}",
+            "scores": {k: _change(g, name, threshold, n, seed) for k, g in groups.items()},
+        }
     return out
 
-def _change(g:pd.DataFrame, name:str, threshold:float, n:int, seed:int)->dict:
+
+def _change(g: pd.DataFrame, name: str, threshold: float, n: int, seed: int) -> dict:
     "Scores of one change in one group of slices."
     before, after, y = g["before"].to_numpy(float), g[name].to_numpy(float), g["cls"].to_numpy(float)
-    def ci(values, stat=None): return bootstrap_ci(values, g["group"], **({"stat": stat} if stat else {}), n=n, seed=seed)
-    def area(v, w): return auc(*v, w)
-    return dict(p_before=ci(before), p_after=ci(after), moved=ci(np.abs(after - before)), called=ci((after >= threshold).astype(float)),
-                flipped=ci(((after >= threshold) != (before >= threshold)).astype(float)), auc_before=ci((y, before), area), auc_after=ci((y, after), area))
+
+    def ci(values, stat=None):
+        return bootstrap_ci(values, g["group"], **({"stat": stat} if stat else {}), n=n, seed=seed)
+
+    def area(v, w):
+        return auc(*v, w)
+
+    return dict(
+        p_before=ci(before),
+        p_after=ci(after),
+        moved=ci(np.abs(after - before)),
+        called=ci((after >= threshold).astype(float)),
+        flipped=ci(((after >= threshold) != (before >= threshold)).astype(float)),
+        auc_before=ci((y, before), area),
+        auc_after=ci((y, after), area),
+    )
 
 # %% ../nbs/31_baselines.ipynb #243fbfcc
-SAID = { # finding → what is said when it is suspect, and when it is not
+SAID = {  # finding → what is said when it is suspect, and when it is not
     "source": ("the features tell the source", "the features are not shown to tell the source"),
-    "outline": ("the outline of the brain tells the model the label", "the outline of the brain is not shown to tell the model the label"),
-    "scrambled": ("grey values without anatomy tell the model the label", "grey values without anatomy are not shown to tell the model the label"),
+    "outline": (
+        "the outline of the brain tells the model the label",
+        "the outline of the brain is not shown to tell the model the label",
+    ),
+    "scrambled": (
+        "grey values without anatomy tell the model the label",
+        "grey values without anatomy are not shown to tell the model the label",
+    ),
     "background": ("another background changes the answer", "another background does not change the answer"),
-    "healed": ("a tumour is still called when it is painted over", "no tumour is called any more when it is painted over"),
-    "shuffled": ("shuffled labels are still predicted, so something leaks", "shuffled labels lead nowhere")}
+    "healed": (
+        "a tumour is still called when it is painted over",
+        "no tumour is called any more when it is painted over",
+    ),
+    "shuffled": ("shuffled labels are still predicted, so something leaks", "shuffled labels lead nowhere"),
+}
 
-def _said(name:str, score:dict, suspect:bool|None)->dict:
+
+def _said(name: str, score: dict, suspect: bool | None) -> dict:
     value = "undefined" if score["value"] is None else f"{score['value']:.2f}"
     span = "" if score["low"] is None else f" [{score['low']:.2f}, {score['high']:.2f}]"
     text = SAID[name][not suspect] + ("; cannot be judged" if suspect is None else "")
     return dict(name=name, suspect=suspect, sentence=f"{text} ({value}{span}, n = {score['n']})")
 
 # %% ../nbs/31_baselines.ipynb #addb5991
-def probe_findings(source:dict|None, # of `source_probe`
-                   shuffled:dict|None, # of `shuffled_probe`
-                   changes:dict, # of `summarise_changes`
-                  )->list[dict]: # {"name", "suspect" (true, false, or None: cannot be judged), "sentence"}
+def probe_findings(
+    source: dict | None,  # of `source_probe`
+    shuffled: dict | None,  # of `shuffled_probe`
+    changes: dict,  # of `summarise_changes`
+) -> list[dict]:  # {"name", "suspect" (true, false, or None: cannot be judged), "sentence"}
     "Turn the probes into sentences; a suspicion needs the whole interval (P9)."
     out = [_said("source", source["balanced_accuracy"], source["tells"])] if source else []
     pooled = {name: c["scores"]["pooled"] for name, c in changes.items() if "pooled" in c["scores"]}
-    for name in ("outline", "scrambled"): out.append(_said(name, pooled[name]["auc_after"], beats(pooled[name]["auc_after"])))
-    out.append(_said("background", pooled["background"]["flipped"], beats(pooled["background"]["flipped"], .05)))
-    if "healed" in pooled: out.append(_said("healed", pooled["healed"]["called"], beats(pooled["healed"]["called"])))
-    if shuffled: out.append(_said("shuffled", shuffled["shuffled"], not shuffled["holds"]))
+    for name in ("outline", "scrambled"):
+        out.append(_said(name, pooled[name]["auc_after"], beats(pooled[name]["auc_after"])))
+    out.append(_said("background", pooled["background"]["flipped"], beats(pooled["background"]["flipped"], 0.05)))
+    if "healed" in pooled:
+        out.append(_said("healed", pooled["healed"]["called"], beats(pooled["healed"]["called"])))
+    if shuffled:
+        out.append(_said("shuffled", shuffled["shuffled"], not shuffled["holds"]))
     return out
 
 # %% ../nbs/31_baselines.ipynb #cfb830dc
-def run_probes(checkpoint:str|Path, # folder of a trained stage
-               store:Store|str|Path, # prepared slices
-               out:str|Path|None=None, # folder for probes.json; None writes nothing
-               split:str="test", # part asked; the linear probes are fitted on train
-               limit:int|None=60, # at most this many slices of each source are asked, and four times as many teach the linear probes; None takes all
-               n:int=2000, # bootstrap replicates
-               seed:int=0, # of the choice of slices, changes, shuffles and bootstrap
-               runtime:Runtime|None=None, # device and precision; None: chosen by itself
-              )->dict: # content of probes.json
+def run_probes(
+    checkpoint: str | Path,  # folder of a trained stage
+    store: Store | str | Path,  # prepared slices
+    out: str | Path | None = None,  # folder for probes.json; None writes nothing
+    split: str = "test",  # part asked; the linear probes are fitted on train
+    limit: int
+    | None = 60,  # at most this many slices of each source are asked, and four times as many teach the linear probes; None takes all
+    n: int = 2000,  # bootstrap replicates
+    seed: int = 0,  # of the choice of slices, changes, shuffles and bootstrap
+    runtime: Runtime | None = None,  # device and precision; None: chosen by itself
+) -> dict:  # content of probes.json
     "Probe a trained head for shortcuts; raises `UserError` when the checkpoint has none, or the split is empty."
     runtime, store = runtime or choose_runtime(), open_store(store)
     _apart(split)
     model, meta = load_checkpoint(checkpoint, runtime)
-    if "cls" not in settings(meta)["tasks"]: raise UserError(f"{checkpoint} has no trained head to probe", cure="give a stage that trained one")
+    if "cls" not in settings(meta)["tasks"]:
+        raise UserError(f"{checkpoint} has no trained head to probe", cure="give a stage that trained one")
     wanted = ("train", "train", 4), ("test", split, 1)
-    rows = {k: pick_rows(store.index.loc[select_rows(store, part)], limit and times*limit, seed) for k, part, times in wanted}
+    rows = {
+        k: pick_rows(store.index.loc[select_rows(store, part)], limit and times * limit, seed)
+        for k, part, times in wanted
+    }
     index = {k: store.index.loc[r] for k, r in rows.items()}
     features = {k: pooled_features(model, store, r, runtime) for k, r in rows.items()}
     source, shuffled = source_probe(features, index, n, seed), shuffled_probe(features, index, seed=seed, n=n)
-    changes = summarise_changes(changed_answers(model, store, rows["test"], runtime, meta, seed), settings(meta)["cls"], n, seed)
-    about = dict(checkpoint=meta["weights_hash"], store=store.fingerprint, split=dict(part=split, hash=store.split.hash), limit=limit, seed=seed)
-    result = dict(version=VERSION, **about, source=source, shuffled=shuffled, changes=changes, findings=probe_findings(source, shuffled, changes))
-    if out: write_json(Path(out)/"probes.json", result)
+    changes = summarise_changes(
+        changed_answers(model, store, rows["test"], runtime, meta, seed), settings(meta)["cls"], n, seed
+    )
+    about = dict(
+        checkpoint=meta["weights_hash"],
+        store=store.fingerprint,
+        split=dict(part=split, hash=store.split.hash),
+        limit=limit,
+        seed=seed,
+    )
+    result = dict(
+        version=VERSION,
+        **about,
+        source=source,
+        shuffled=shuffled,
+        changes=changes,
+        findings=probe_findings(source, shuffled, changes),
+    )
+    if out:
+        write_json(Path(out) / "probes.json", result)
     return result

@@ -27,85 +27,114 @@ from .runtime import Runtime, choose_runtime
 from .store import Store, open_store
 
 # %% ../nbs/32_calibrate.ipynb #097236ff
-TEMPERATURES = .25, 10.            # range searched: perfectly separated validation slices would ask for 0, that is, for certainty
+TEMPERATURES = (
+    0.25,
+    10.0,
+)  # range searched: perfectly separated validation slices would ask for 0, that is, for certainty
 
-def source_weights(sources:Sequence, # source of each slice, (n,)
-                  )->np.ndarray: # (n,) weights with mean 1
+
+def source_weights(
+    sources: Sequence,  # source of each slice, (n,)
+) -> np.ndarray:  # (n,) weights with mean 1
     "Let every source weigh the same, however many slices it has; the headline is a mean over sources too."
     names, code, count = np.unique(np.asarray(sources, dtype=str), return_inverse=True, return_counts=True)
-    return len(code)/len(names)/count[code]
+    return len(code) / len(names) / count[code]
 
-def log_loss(logit:np.ndarray, # log odds of tumour, (n,)
-             y:np.ndarray, # labels {0, 1}, (n,)
-             temperature:float=1., # the log odds are divided by it
-             w:np.ndarray|None=None, # weights, (n,); None: all the same
-            )->float: # mean negative log likelihood, nats
+
+def log_loss(
+    logit: np.ndarray,  # log odds of tumour, (n,)
+    y: np.ndarray,  # labels {0, 1}, (n,)
+    temperature: float = 1.0,  # the log odds are divided by it
+    w: np.ndarray | None = None,  # weights, (n,); None: all the same
+) -> float:  # mean negative log likelihood, nats
     "How surprised the probabilities are by the labels; safe for any size of the log odds."
-    z = np.where(np.asarray(y) > 0, 1, -1)*np.asarray(logit, float)/temperature
+    z = np.where(np.asarray(y) > 0, 1, -1) * np.asarray(logit, float) / temperature
     return float(np.average(np.logaddexp(0, -z), weights=w))
 
-def fit_temperature(logit:np.ndarray, # log odds of tumour on validation, (n,)
-                    y:np.ndarray, # labels {0, 1}, (n,)
-                    w:np.ndarray|None=None, # weights, (n,); None: all the same
-                   )->float: # temperature within `TEMPERATURES`; above 1 means that the network was overconfident
+
+def fit_temperature(
+    logit: np.ndarray,  # log odds of tumour on validation, (n,)
+    y: np.ndarray,  # labels {0, 1}, (n,)
+    w: np.ndarray | None = None,  # weights, (n,); None: all the same
+) -> float:  # temperature within `TEMPERATURES`; above 1 means that the network was overconfident
     "Find the temperature that makes the labels least surprising (Guo et al. 2017); raises `UserError` when one class is missing."
     if len(np.unique(y)) < 2:
-        raise UserError("calibration needs validation slices of both classes", f"only class {np.unique(y).tolist()}",
-                        "prepare more cases, or leave temperature and thresholds as they are")
-    search = minimize_scalar(lambda t: log_loss(logit, y, np.exp(t), w), bounds=np.log(TEMPERATURES), method="bounded",
-                             options=dict(xatol=1e-6))
+        raise UserError(
+            "calibration needs validation slices of both classes",
+            f"only class {np.unique(y).tolist()}",
+            "prepare more cases, or leave temperature and thresholds as they are",
+        )
+    search = minimize_scalar(
+        lambda t: log_loss(logit, y, np.exp(t), w),
+        bounds=np.log(TEMPERATURES),
+        method="bounded",
+        options=dict(xatol=1e-6),
+    )
     return float(np.exp(search.x))
 
 # %% ../nbs/32_calibrate.ipynb #69fdcc91
-def operating_points(y:np.ndarray, # labels {0, 1} of validation slices, (n,)
-                     p:np.ndarray, # calibrated probabilities, (n,)
-                     w:np.ndarray|None=None, # weights, (n,); None: all the same
-                     sensitivity:float=.95, # what the sensitive point must reach
-                    )->dict: # {"cls", "sensitive"}: thresholds; a slice is called tumour at or above
+def operating_points(
+    y: np.ndarray,  # labels {0, 1} of validation slices, (n,)
+    p: np.ndarray,  # calibrated probabilities, (n,)
+    w: np.ndarray | None = None,  # weights, (n,); None: all the same
+    sensitivity: float = 0.95,  # what the sensitive point must reach
+) -> dict:  # {"cls", "sensitive"}: thresholds; a slice is called tumour at or above
     "Fix Youden's threshold (best sensitivity + specificity) and the highest that reaches `sensitivity`, each midway between two answers."
     y, p = np.asarray(y), np.asarray(p, float)
     w = np.ones(len(p)) if w is None else np.asarray(w, float)
-    cut = np.unique(p)[::-1]                                                   # candidate thresholds, highest first
+    cut = np.unique(p)[::-1]  # candidate thresholds, highest first
     called = p >= cut[:, None]
-    sens, spec = called @ (w*y)/(w*y).sum(), 1 - called @ (w*(1 - y))/(w*(1 - y)).sum()
-    midway = (cut + np.append(cut[1:], 0))/2
-    return dict(cls=float(midway[np.argmax(sens + spec)]), sensitive=float(midway[np.argmax(sens >= sensitivity - 1e-9)]))
+    sens, spec = called @ (w * y) / (w * y).sum(), 1 - called @ (w * (1 - y)) / (w * (1 - y)).sum()
+    midway = (cut + np.append(cut[1:], 0)) / 2
+    return dict(
+        cls=float(midway[np.argmax(sens + spec)]), sensitive=float(midway[np.argmax(sens >= sensitivity - 1e-9)])
+    )
 
 # %% ../nbs/32_calibrate.ipynb #a35fccb8
-def reliability(y:np.ndarray, # labels {0, 1}, (n,)
-                p:np.ndarray, # probabilities, (n,)
-                bins:int=10, # equal-width bins
-               )->pd.DataFrame: # one line per bin with slices: low, high, n, said (mean probability), came (share of tumours)
+def reliability(
+    y: np.ndarray,  # labels {0, 1}, (n,)
+    p: np.ndarray,  # probabilities, (n,)
+    bins: int = 10,  # equal-width bins
+) -> pd.DataFrame:  # one line per bin with slices: low, high, n, said (mean probability), came (share of tumours)
     "Compare what was said with what came true, bin by bin (Murphy & Winkler 1977)."
     y, p = np.asarray(y, float), np.asarray(p, float)
-    member = np.minimum((p*bins).astype(int), bins - 1)
+    member = np.minimum((p * bins).astype(int), bins - 1)
     groups = pd.DataFrame(dict(bin=member, said=p, came=y)).groupby("bin")
     table = groups.mean().assign(n=groups.size()).reset_index()
-    return table.assign(low=table.bin/bins, high=(table.bin + 1)/bins)[["low", "high", "n", "said", "came"]]
+    return table.assign(low=table.bin / bins, high=(table.bin + 1) / bins)[["low", "high", "n", "said", "came"]]
 
-def reliability_figure(tables:dict, # name → result of `reliability`
-                      )->Figure: # diagram; perfect answers lie on the diagonal
+
+def reliability_figure(
+    tables: dict,  # name → result of `reliability`
+) -> Figure:  # diagram; perfect answers lie on the diagonal
     "Draw reliability diagrams side by side; the area of a dot is the number of its slices."
-    fig, axes = plt.subplots(1, len(tables), figsize=(2.7*len(tables), 2.7), sharey=True, squeeze=False, layout="constrained")
+    fig, axes = plt.subplots(
+        1, len(tables), figsize=(2.7 * len(tables), 2.7), sharey=True, squeeze=False, layout="constrained"
+    )
     for ax, (name, t) in zip(axes[0], tables.items()):
         ax.plot([0, 1], [0, 1], color="0.7", lw=1)
         ax.plot(t.said, t.came, color="C0", lw=1)
-        ax.scatter(t.said, t.came, s=8 + 200*t.n/t.n.sum(), color="C0", alpha=.7)
-        ax.set(title=name, xlabel="probability said", xlim=(-.03, 1.03), ylim=(-.03, 1.03))
+        ax.scatter(t.said, t.came, s=8 + 200 * t.n / t.n.sum(), color="C0", alpha=0.7)
+        ax.set(title=name, xlabel="probability said", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     axes[0, 0].set_ylabel("share of tumours")
     return fig
 
 # %% ../nbs/32_calibrate.ipynb #a1c7aa2c
-CUTS, ISLANDS = (.3, .4, .5, .6, .7), (0., .05, .1, .2, .3, .5) # pixel thresholds, and smallest islands as parts of the largest, that are tried
+CUTS, ISLANDS = (
+    (0.3, 0.4, 0.5, 0.6, 0.7),
+    (0.0, 0.05, 0.1, 0.2, 0.3, 0.5),
+)  # pixel thresholds, and smallest islands as parts of the largest, that are tried
 
-def mask_grid(model:MultiTaskModel, # network in evaluation mode
-              store:Store, # prepared slices
-              rows:np.ndarray, # rows of `store.index` with a mask
-              runtime:Runtime, # device and precision
-              how:dict, # from `settings`: mirror
-              batch:int=8, # slices per forward pass
-              progress:bool=False, # show a progress bar?
-             )->pd.DataFrame: # one line per case and pair of the grid: seg, min_island, source, case, tp, fp, fn
+
+def mask_grid(
+    model: MultiTaskModel,  # network in evaluation mode
+    store: Store,  # prepared slices
+    rows: np.ndarray,  # rows of `store.index` with a mask
+    runtime: Runtime,  # device and precision
+    how: dict,  # from `settings`: mirror
+    batch: int = 8,  # slices per forward pass
+    progress: bool = False,  # show a progress bar?
+) -> pd.DataFrame:  # one line per case and pair of the grid: seg, min_island, source, case, tp, fp, fn
     "Count right and wrong pixels for every pair of threshold and smallest island, asking the network once per slice."
     lines = []
     for about, seg, _ in case_answers(model, store, rows, runtime, {**how, "tasks": ("seg",)}, batch, progress):
@@ -116,80 +145,117 @@ def mask_grid(model:MultiTaskModel, # network in evaluation mode
     return pd.DataFrame(lines)
 
 # %% ../nbs/32_calibrate.ipynb #09a76a28
-def choose_cut(table:pd.DataFrame, # from `mask_grid`
-              )->dict: # "seg" and "min_island" chosen, "dice" and "dice_default" (0.5, no island dropped) as means over sources, "n" cases
+def choose_cut(
+    table: pd.DataFrame,  # from `mask_grid`
+) -> (
+    dict
+):  # "seg" and "min_island" chosen, "dice" and "dice_default" (0.5, no island dropped) as means over sources, "n" cases
     "Take the best mean volume Dice, to three decimals; among equals the one nearest to 0.5 and to no dropping."
     full = table[table.tp + table.fn > 0]
     full = full.assign(dice=dice(full.tp, full.fp, full.fn))
     by_source = full.groupby(["seg", "min_island", "source"]).dice.mean()
     means = by_source.groupby(["seg", "min_island"]).mean()
-    order = sorted(means.index, key=lambda s: (-round(means[s], 3), abs(s[0] - .5), s[1]))
+    order = sorted(means.index, key=lambda s: (-round(means[s], 3), abs(s[0] - 0.5), s[1]))
     seg, island = order[0]
-    return dict(seg=float(seg), min_island=float(island), dice=float(means[order[0]]), dice_default=float(means[.5, 0.]),
-                n=int(full.groupby(["source", "case"]).ngroups))
+    return dict(
+        seg=float(seg),
+        min_island=float(island),
+        dice=float(means[order[0]]),
+        dice_default=float(means[0.5, 0.0]),
+        n=int(full.groupby(["source", "case"]).ngroups),
+    )
 
 # %% ../nbs/32_calibrate.ipynb #343f3793
-VERSION = 3                        # of the schema of calibration.json
+VERSION = 3  # of the schema of calibration.json
 
-def _before_after(part:pd.DataFrame, temperature:float, n:int)->dict:
+
+def _before_after(part: pd.DataFrame, temperature: float, n: int) -> dict:
     "ECE, Brier score and log loss of some slices before and after; intervals resample groups."
     y, logit = part.cls.to_numpy(float), part.logit.to_numpy(float)
     out = dict(n=len(part), positives=int(y.sum()))
-    for name, t in (("before", 1.), ("after", temperature)):
-        p = expit(logit/t)
-        out[name] = dict(ece=bootstrap_ci((y, p), part.group, lambda v, w: ece(*v, w), n), brier=bootstrap_ci((p - y)**2, part.group, n=n),
-                         log_loss=log_loss(logit, y, t), reliability=reliability(y, p).to_dict("records"))
+    for name, t in (("before", 1.0), ("after", temperature)):
+        p = expit(logit / t)
+        out[name] = dict(
+            ece=bootstrap_ci((y, p), part.group, lambda v, w: ece(*v, w), n),
+            brier=bootstrap_ci((p - y) ** 2, part.group, n=n),
+            log_loss=log_loss(logit, y, t),
+            reliability=reliability(y, p).to_dict("records"),
+        )
     return out
 
-def calibrate_table(table:pd.DataFrame, # validation slices, as `predict_rows` gives them
-                    n:int=2000, # bootstrap replicates
-                   )->dict: # the answers' part of calibration.json
+
+def calibrate_table(
+    table: pd.DataFrame,  # validation slices, as `predict_rows` gives them
+    n: int = 2000,  # bootstrap replicates
+) -> dict:  # the answers' part of calibration.json
     "Fit temperature and operating points, and say what they do per source; raises `UserError` when only one class is there."
     y, logit, w = table.cls.to_numpy(int), table.logit.to_numpy(float), source_weights(table.source)
     temperature = fit_temperature(logit, y, w)
-    return dict(temperature=temperature, thresholds=operating_points(y, expit(logit/temperature), w),
-        n=dict(slices=len(table), groups=int(table.group.nunique())), pooled=_before_after(table, temperature, n),
-        sources={s: _before_after(part, temperature, n) for s, part in table.groupby("source")})
+    return dict(
+        temperature=temperature,
+        thresholds=operating_points(y, expit(logit / temperature), w),
+        n=dict(slices=len(table), groups=int(table.group.nunique())),
+        pooled=_before_after(table, temperature, n),
+        sources={s: _before_after(part, temperature, n) for s, part in table.groupby("source")},
+    )
 
 # %% ../nbs/32_calibrate.ipynb #191f88ae
-def calibrate_checkpoint(checkpoint:str|Path, # folder with model.safetensors and model.json; its model.json is completed
-                         store:Store|str|Path, # the store it was trained on
-                         out:str|Path|None=None, # folder for calibration.json and reliability.png; None writes neither
-                         runtime:Runtime|None=None, # device and precision; None: chosen by itself
-                         batch:int=8, # slices per forward pass
-                         n:int=2000, # bootstrap replicates
-                         progress:bool=False, # show a progress bar?
-                        )->dict: # content of calibration.json
+def calibrate_checkpoint(
+    checkpoint: str | Path,  # folder with model.safetensors and model.json; its model.json is completed
+    store: Store | str | Path,  # the store it was trained on
+    out: str | Path | None = None,  # folder for calibration.json and reliability.png; None writes neither
+    runtime: Runtime | None = None,  # device and precision; None: chosen by itself
+    batch: int = 8,  # slices per forward pass
+    n: int = 2000,  # bootstrap replicates
+    progress: bool = False,  # show a progress bar?
+) -> dict:  # content of calibration.json
     "Calibrate every task that was learnt on the validation split and complete model.json; raises `UserError` when that is not possible."
     runtime, store, checkpoint = runtime or choose_runtime(), open_store(store), Path(checkpoint)
     model, meta = load_checkpoint(checkpoint, runtime)
     check_store(meta, store, "val")
     how, result = settings(meta), dict(version=VERSION, split="val")
     if "cls" in how["tasks"]:
-        table = predict_rows(model, store, select_rows(store, "val", meta.get("sources")), runtime, batch, {**meta, "temperature": 1.}, progress)
+        table = predict_rows(
+            model,
+            store,
+            select_rows(store, "val", meta.get("sources")),
+            runtime,
+            batch,
+            {**meta, "temperature": 1.0},
+            progress,
+        )
         result |= calibrate_table(table, n)
     if "seg" in how["tasks"]:
         rows = select_rows(store, "val", meta.get("sources"), masked=True)
         result["mask"] = choose_cut(mask_grid(model, store, rows, runtime, how, batch, progress))
     _record(checkpoint, result)
-    if out: _save(Path(out), result)
+    if out:
+        _save(Path(out), result)
     return result
 
 # %% ../nbs/32_calibrate.ipynb #6fe6d845
-def _record(checkpoint:Path, result:dict)->None:
+def _record(checkpoint: Path, result: dict) -> None:
     "Complete model.json by what was fixed on validation."
-    record, mask = read_json(checkpoint/"model.json"), result.get("mask")
+    record, mask = read_json(checkpoint / "model.json"), result.get("mask")
     cuts = {**result.get("thresholds", {}), **({"seg": mask["seg"]} if mask else {})}
-    record |= dict(temperature=result.get("temperature", record["temperature"]), thresholds={**record["thresholds"], **cuts})
-    if mask: record["predict"] = {**record.get("predict", {}), "min_island": mask["min_island"]}
-    write_json(checkpoint/"model.json", record)
+    record |= dict(
+        temperature=result.get("temperature", record["temperature"]), thresholds={**record["thresholds"], **cuts}
+    )
+    if mask:
+        record["predict"] = {**record.get("predict", {}), "min_island": mask["min_island"]}
+    write_json(checkpoint / "model.json", record)
 
-def _save(out:Path, result:dict)->None:
+
+def _save(out: Path, result: dict) -> None:
     "Write calibration.json and the reliability diagram of all sources together and of each."
-    write_json(out/"calibration.json", result)
-    if "pooled" not in result: return
+    write_json(out / "calibration.json", result)
+    if "pooled" not in result:
+        return
     parts = {"all": result["pooled"], **result["sources"]}
-    tables = {f"{s}, {when}": pd.DataFrame(v[when]["reliability"]) for s, v in parts.items() for when in ("before", "after")}
+    tables = {
+        f"{s}, {when}": pd.DataFrame(v[when]["reliability"]) for s, v in parts.items() for when in ("before", "after")
+    }
     fig = reliability_figure(tables)
-    with atomic_path(out/"reliability.png") as tmp: fig.savefig(tmp, format="png", dpi=100)
+    with atomic_path(out / "reliability.png") as tmp:
+        fig.savefig(tmp, format="png", dpi=100)
     plt.close(fig)

@@ -22,73 +22,101 @@ from . import __version__
 from .files import UserError
 
 # %% ../nbs/60_cli.ipynb #f8871835
-def failure(error:BaseException, # what was raised
-            )->tuple[str, int]: # sentence for stderr; exit code
+def failure(
+    error: BaseException,  # what was raised
+) -> tuple[str, int]:  # sentence for stderr; exit code
     "Put an exception into one sentence, with the exit code that tells scripts whose fault it was."
-    if isinstance(error, UserError): return str(error), 2
-    if isinstance(error, KeyboardInterrupt): return "stopped; nothing is half-written, the same command goes on from here", 130
+    if isinstance(error, UserError):
+        return str(error), 2
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped; nothing is half-written, the same command goes on from here", 130
     if isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename or 'no file named'}; check the path, its rights and the free space", 2
+        return (
+            f"{error.strerror or error}: {error.filename or 'no file named'}; check the path, its rights and the free space",
+            2,
+        )
     lines = str(error).strip().splitlines() or ["no message"]
-    return f"unexpected {type(error).__name__}: {lines[0]}; run again with BRAINMTL_DEBUG=1 to see where, and please report it", 1
+    return (
+        f"unexpected {type(error).__name__}: {lines[0]}; run again with BRAINMTL_DEBUG=1 to see where, and please report it",
+        1,
+    )
 
 # %% ../nbs/60_cli.ipynb #8982150c
-def _table(rows:Mapping[str, Mapping[str, Any]], indent:int)->str:
+def _table(rows: Mapping[str, Mapping[str, Any]], indent: int) -> str:
     "Lay out groups that share their keys as an aligned table."
     lines = [["", *next(iter(rows.values()))], *([name, *map(str, row.values())] for name, row in rows.items())]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(" "*indent + "  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        " " * indent + "  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
-def _is_table(value:Any)->bool:
+def _is_table(value: Any) -> bool:
     rows = list(value.values()) if isinstance(value, Mapping) else []
     return bool(rows) and all(isinstance(r, Mapping) and r and list(r) == list(rows[0]) for r in rows)
 
 # %% ../nbs/60_cli.ipynb #693bd6b3
-def layout(result:Mapping[str, Any], # what a command returned
-           indent:int=0, # spaces before each line
-           )->str: # lines for a terminal
+def layout(
+    result: Mapping[str, Any],  # what a command returned
+    indent: int = 0,  # spaces before each line
+) -> str:  # lines for a terminal
     "Lay out a nested result: one line per value, lists and groups indented."
     width, lines = max(map(len, result), default=0), []
     for key, value in result.items():
-        if _is_table(value): lines += [" "*indent + key, _table(value, indent + 2)]
-        elif isinstance(value, Mapping) and value: lines += [" "*indent + key, layout(value, indent + 2)]
-        elif isinstance(value, (list, tuple)) and value: lines += [" "*indent + key, *(f"{' '*indent}  {item}" for item in value)]
+        if _is_table(value):
+            lines += [" " * indent + key, _table(value, indent + 2)]
+        elif isinstance(value, Mapping) and value:
+            lines += [" " * indent + key, layout(value, indent + 2)]
+        elif isinstance(value, (list, tuple)) and value:
+            lines += [" " * indent + key, *(f"{' ' * indent}  {item}" for item in value)]
         else:
             text = round(value, 4) if isinstance(value, float) else "none" if value in (None, [], (), {}) else value
-            lines.append(f"{' '*indent}{key:<{width}}  {text}")
+            lines.append(f"{' ' * indent}{key:<{width}}  {text}")
     return "\n".join(lines)
 
 # %% ../nbs/60_cli.ipynb #80f11b7e
-def to_json(result:Any, # what a command returned
-            )->str: # indented JSON
+def to_json(
+    result: Any,  # what a command returned
+) -> str:  # indented JSON
     "Write a result as JSON; paths become text."
     return json.dumps(result, indent=1, ensure_ascii=False, default=str)
+
 
 class Told(dict):
     "A result with words of its own for the terminal; as JSON it is the dictionary it is."
 
-    def __init__(self,
-                 result:Mapping[str, Any], # for machines
-                 words:str): # for people
+    def __init__(
+        self,
+        result: Mapping[str, Any],  # for machines
+        words: str,
+    ):  # for people
         super().__init__(result)
         self.words = words
 
-def shown(result:Mapping[str, Any], # what a command returned
-          json:bool=False, # for machines?
-         )->str: # what is printed
+
+def shown(
+    result: Mapping[str, Any],  # what a command returned
+    json: bool = False,  # for machines?
+) -> str:  # what is printed
     "Choose how a result is printed."
     return to_json(result) if json else result.words if isinstance(result, Told) else layout(result)
 
 # %% ../nbs/60_cli.ipynb #9a8db0f7
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
-                  help="One network that segments and detects brain tumours in MRI slices. Start with: brainmtl demo")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="One network that segments and detects brain tumours in MRI slices. Start with: brainmtl demo",
+)
 
 
-def parameter(p:inspect.Parameter, # parameter of a command function
-              hint:Any, # its type
-              note:str|None, # its comment
-              )->inspect.Parameter: # the same as typer wants it
+def parameter(
+    p: inspect.Parameter,  # parameter of a command function
+    hint: Any,  # its type
+    note: str | None,  # its comment
+) -> inspect.Parameter:  # the same as typer wants it
     "Turn a documented parameter into a typer argument or option."
     many, option = get_origin(hint) is tuple, p.default is not inspect.Parameter.empty
     kind = list[hint.__args__[0]] if many else hint
@@ -97,37 +125,54 @@ def parameter(p:inspect.Parameter, # parameter of a command function
     return p.replace(annotation=Annotated[kind, info], default=default, kind=inspect.Parameter.KEYWORD_ONLY)
 
 # %% ../nbs/60_cli.ipynb #d2e26831
-def _guarded(f:Callable, json:bool, kwargs:dict)->None:
+def _guarded(f: Callable, json: bool, kwargs: dict) -> None:
     "Call a command, print what it returns, and end with an exit code when it fails."
-    try: result = f(**kwargs)
+    try:
+        result = f(**kwargs)
     except BaseException as e:
-        if isinstance(e, typer.Exit) or os.environ.get("BRAINMTL_DEBUG"): raise
+        if isinstance(e, typer.Exit) or os.environ.get("BRAINMTL_DEBUG"):
+            raise
         sentence, code = failure(e)
         typer.echo(f"brainmtl: {sentence}", err=True)
         raise typer.Exit(code) from None
-    if result and int(os.environ.get("RANK", "0")) == 0: typer.echo(shown(result, json))
-    if result and result.get("failed"): raise typer.Exit(1)               # some of it worked
+    if result and int(os.environ.get("RANK", "0")) == 0:
+        typer.echo(shown(result, json))
+    if result and result.get("failed"):
+        raise typer.Exit(1)  # some of it worked
 
 # %% ../nbs/60_cli.ipynb #47c78ea6
-def command(example:str, # a whole command line, shown at the end of --help
-            )->Callable: # decorator that registers a function and returns it unchanged
+def command(
+    example: str,  # a whole command line, shown at the end of --help
+) -> Callable:  # decorator that registers a function and returns it unchanged
     "Make a documented function a command of `brainmtl`."
+
     def register(f):
         notes, hints = docments(f), get_type_hints(f)
         params = [parameter(p, hints[name], notes.get(name)) for name, p in inspect.signature(f).parameters.items()]
-        switch = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False,
-                                   annotation=Annotated[bool, typer.Option("--json", help="print the result as JSON")])
-        def run(json=False, **kwargs): _guarded(f, json, {k: tuple(v) if isinstance(v, list) else v for k, v in kwargs.items()})
+        switch = inspect.Parameter(
+            "json",
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False,
+            annotation=Annotated[bool, typer.Option("--json", help="print the result as JSON")],
+        )
+
+        def run(json=False, **kwargs):
+            _guarded(f, json, {k: tuple(v) if isinstance(v, list) else v for k, v in kwargs.items()})
+
         run.__signature__ = inspect.Signature([*params, switch])
         run.__annotations__, run.__doc__ = {p.name: p.annotation for p in [*params, switch]}, f.__doc__
         app.command(f.__name__.strip("_"), epilog=f"Example: {example}")(run)
         return f
+
     return register
 
 # %% ../nbs/60_cli.ipynb #e02bdbee
 @app.callback(invoke_without_command=True)
-def about(version:Annotated[bool, typer.Option("--version", help="print the version and stop")]=False, # print the version?
-          )->None:
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and stop")
+    ] = False,  # print the version?
+) -> None:
     "One network that segments and detects brain tumours in MRI slices. Start with: brainmtl demo"
     if version:
         typer.echo(f"brainmtl {__version__}")
@@ -135,271 +180,340 @@ def about(version:Annotated[bool, typer.Option("--version", help="print the vers
 
 # %% ../nbs/60_cli.ipynb #160414d8
 @command("brainmtl download lgg --out data/lgg")
-def download(name:str, # lgg or kaggle; brats says where to apply
-             out:Path|None=None, # new folder for the set; data/NAME when left out
-             )->dict: # where it is, how many cases, on what terms, whom to cite, what to run next
+def download(
+    name: str,  # lgg or kaggle; brats says where to apply
+    out: Path | None = None,  # new folder for the set; data/NAME when left out
+) -> dict:  # where it is, how many cases, on what terms, whom to cite, what to run next
     "Fetch a public data set through Kaggle; what is there already is kept. Needs the extra `download`."
     from brainmtl.download import download as fetch
+
     return fetch(name, out)
 
 # %% ../nbs/60_cli.ipynb #2eb44e33
 @command("brainmtl prepare stores/mine --brats data/brats --lgg data/kaggle_3m --kaggle data/kaggle")
-def prepare(store:Path, # folder of the store to make or complete
-            brats:tuple[str, ...]=(), # folder of BraTS cases, or NAME=FOLDER; may be repeated
-            lgg:tuple[str, ...]=(), # LGG folder (kaggle_3m); may be repeated
-            kaggle:tuple[str, ...]=(), # folder with class folders such as yes and no; may be repeated
-            pattern:tuple[str, ...]=(), # NAME=IMAGES::MASKS, two globs; may be repeated
-            modalities:str="flair", # channels, separated by commas
-            size:int=256, # pixels per side of a prepared slice
-            workers:int|None=None, # processes; all cores when left out
-            strict:bool=False, # stop at the first bad file instead of listing it at the end
-            )->dict: # counts, and one sentence per file that was left out
+def prepare(
+    store: Path,  # folder of the store to make or complete
+    brats: tuple[str, ...] = (),  # folder of BraTS cases, or NAME=FOLDER; may be repeated
+    lgg: tuple[str, ...] = (),  # LGG folder (kaggle_3m); may be repeated
+    kaggle: tuple[str, ...] = (),  # folder with class folders such as yes and no; may be repeated
+    pattern: tuple[str, ...] = (),  # NAME=IMAGES::MASKS, two globs; may be repeated
+    modalities: str = "flair",  # channels, separated by commas
+    size: int = 256,  # pixels per side of a prepared slice
+    workers: int | None = None,  # processes; all cores when left out
+    strict: bool = False,  # stop at the first bad file instead of listing it at the end
+) -> dict:  # counts, and one sentence per file that was left out
     "Find cases, prepare their slices, group duplicates and split by patient. What is done already is kept."
     from brainmtl.sources import find_cases
     from brainmtl.store import build_store
+
     cases, problems = find_cases(brats, lgg, kaggle, pattern)
     return asdict(build_store(store, cases, problems, size, tuple(modalities.split(",")), workers, strict))
 
 # %% ../nbs/60_cli.ipynb #0d5be417
 @command("brainmtl audit stores/mine")
-def audit(store:Path, # folder of a prepared store
-          out:Path|None=None, # where audit.json and the pages go; STORE/audit when left out
-          )->dict: # counts, groups, conflicts, files left out
+def audit(
+    store: Path,  # folder of a prepared store
+    out: Path | None = None,  # where audit.json and the pages go; STORE/audit when left out
+) -> dict:  # counts, groups, conflicts, files left out
     "Show what a store holds: counts, groups of near-duplicates with thumbnails, label conflicts, unreadable files. The pages show patients."
     from brainmtl.duplicates import audit as write_audit
+
     made = write_audit(store, out)
-    return {"pages": out or store/"audit", **{k: len(made[k]) for k in ("groups", "conflicts", "unreadable")}, "slices": made["slices"]}
+    return {
+        "pages": out or store / "audit",
+        **{k: len(made[k]) for k in ("groups", "conflicts", "unreadable")},
+        "slices": made["slices"],
+    }
 
 # %% ../nbs/60_cli.ipynb #2eab5c7a
 @command("brainmtl train quick --store stores/mine --run mine --set joint.lambda_cls=0.5")
-def train(recipe:str, # a shipped recipe (demo, quick, reference, controls, full, multimodal) or a YAML file
-          store:Path=Path("store"), # folder of the prepared store
-          run:str="run", # name of the run: checkpoints/RUN and results/RUN
-          stage:str|None=None, # one stage only: seg_warmup, cls_head or joint; all when left out
-          set_:tuple[str, ...]=(), # change of the recipe, KEY=VALUE; may be repeated
-          root:Path=Path("."), # folder of checkpoints/ and results/
-          device:str|None=None, # cpu, cuda, cuda:1 or mps; the best there is when left out
-          brats:tuple[str, ...]=(), # as for prepare, which is done first when folders are given
-          lgg:tuple[str, ...]=(), # as for prepare
-          kaggle:tuple[str, ...]=(), # as for prepare
-          pattern:tuple[str, ...]=(), # as for prepare
-          )->dict: # the last stage's checkpoint and its validation scores
+def train(
+    recipe: str,  # a shipped recipe (demo, quick, reference, controls, full, multimodal) or a YAML file
+    store: Path = Path("store"),  # folder of the prepared store
+    run: str = "run",  # name of the run: checkpoints/RUN and results/RUN
+    stage: str | None = None,  # one stage only: seg_warmup, cls_head or joint; all when left out
+    set_: tuple[str, ...] = (),  # change of the recipe, KEY=VALUE; may be repeated
+    root: Path = Path("."),  # folder of checkpoints/ and results/
+    device: str | None = None,  # cpu, cuda, cuda:1 or mps; the best there is when left out
+    brats: tuple[str, ...] = (),  # as for prepare, which is done first when folders are given
+    lgg: tuple[str, ...] = (),  # as for prepare
+    kaggle: tuple[str, ...] = (),  # as for prepare
+    pattern: tuple[str, ...] = (),  # as for prepare
+) -> dict:  # the last stage's checkpoint and its validation scores
     "Train the stages one after the other. An interrupted run goes on where it stopped; a finished stage is not repeated."
     from brainmtl.recipe import load_recipe
+
     plan = load_recipe(recipe, set_)
-    if brats or lgg or kaggle or pattern: prepare(store, brats, lgg, kaggle, pattern, ",".join(plan.data.modalities), plan.data.size)
+    if brats or lgg or kaggle or pattern:
+        prepare(store, brats, lgg, kaggle, pattern, ",".join(plan.data.modalities), plan.data.size)
     from brainmtl.files import read_json
     from brainmtl.runtime import choose_runtime
     from brainmtl.stages import run_training
     from brainmtl.store import Store
+
     checkpoint = run_training(plan, Store(store), run, root, stage, choose_runtime(device))
-    return {"checkpoint": checkpoint, **read_json(checkpoint/"model.json")["metrics"]}
+    return {"checkpoint": checkpoint, **read_json(checkpoint / "model.json")["metrics"]}
 
 # %% ../nbs/60_cli.ipynb #761aaf9b
-def results_folder(checkpoint:Path, # …/checkpoints/RUN/STAGE, or …/checkpoints/RUN for a single model such as reference
-                   )->Path: # …/results/RUN; earlier stages have a folder of their own inside it
+def results_folder(
+    checkpoint: Path,  # …/checkpoints/RUN/STAGE, or …/checkpoints/RUN for a single model such as reference
+) -> Path:  # …/results/RUN; earlier stages have a folder of their own inside it
     "Say where the scores of a checkpoint belong."
     checkpoint = Path(checkpoint).absolute()
-    if checkpoint.parent.name == "checkpoints": return checkpoint.parents[1]/"results"/checkpoint.name
+    if checkpoint.parent.name == "checkpoints":
+        return checkpoint.parents[1] / "results" / checkpoint.name
     run, root = checkpoint.parent, checkpoint.parents[2]
-    return root/"results"/run.name if checkpoint.name == "joint" else root/"results"/run.name/checkpoint.name
+    return root / "results" / run.name if checkpoint.name == "joint" else root / "results" / run.name / checkpoint.name
 
 # %% ../nbs/60_cli.ipynb #f1796e68
 @command("brainmtl evaluate checkpoints/mine/joint --store stores/mine --split test")
-def evaluate(checkpoint:Path, # folder of a trained stage
-             store:Path=Path("store"), # folder of the prepared store
-             split:str="test", # test, val or all
-             out:Path|None=None, # folder for the scores; when left out results/RUN, or results/RUN/SPLIT_STORE for val and all
-             scores_only:bool=False, # leave out baselines, probes, uncertainty and Grad-CAM
-             device:str|None=None, # cpu, cuda, cuda:1 or mps; the best there is when left out
-             )->dict: # where the scores are, and the headline ones
+def evaluate(
+    checkpoint: Path,  # folder of a trained stage
+    store: Path = Path("store"),  # folder of the prepared store
+    split: str = "test",  # test, val or all
+    out: Path
+    | None = None,  # folder for the scores; when left out results/RUN, or results/RUN/SPLIT_STORE for val and all
+    scores_only: bool = False,  # leave out baselines, probes, uncertainty and Grad-CAM
+    device: str | None = None,  # cpu, cuda, cuda:1 or mps; the best there is when left out
+) -> dict:  # where the scores are, and the headline ones
     "Score both tasks per source and overall, with 95 % intervals over patients."
     from brainmtl.evaluate import evaluate_checkpoint, headline_table
     from brainmtl.runtime import choose_runtime
     from brainmtl.store import Store
+
     home, runtime = out or results_folder(checkpoint), choose_runtime(device)
-    out, slices = out or (home if split == "test" else home/f"{split}_{store.name}"), Store(store)
+    out, slices = out or (home if split == "test" else home / f"{split}_{store.name}"), Store(store)
     note = _calibrate(checkpoint, slices, home, runtime)
     result = evaluate_checkpoint(checkpoint, slices, split, out, runtime, progress=True)
     more = {} if scores_only else _explain(checkpoint, slices, out, split, runtime)
     headline = {k: v for k, v in headline_table(result).T.to_dict("index").items() if set(v.values()) != {"undefined"}}
-    return {"scores": out/"evaluation.json", "split": split, "calibration": note, **more, "headline": headline}
+    return {"scores": out / "evaluation.json", "split": split, "calibration": note, **more, "headline": headline}
 
 # %% ../nbs/60_cli.ipynb #2d712bc5
-def _calibrate(checkpoint:Path, store:Any, out:Path, runtime:Any)->str:
+def _calibrate(checkpoint: Path, store: Any, out: Path, runtime: Any) -> str:
     "Calibrate on the validation split of the store it was trained on, once; say what was done."
     from brainmtl.calibrate import calibrate_checkpoint
     from brainmtl.model import load_checkpoint
+
     meta = load_checkpoint(checkpoint, runtime)[1]
-    if "sensitive" in meta["thresholds"]: return "done before"
-    if meta.get("split_hash") != store.split.hash: return "none: another store"
-    try: calibrate_checkpoint(checkpoint, store, out, runtime)
-    except UserError as e: return f"none: {e}"
+    if "sensitive" in meta["thresholds"]:
+        return "done before"
+    if meta.get("split_hash") != store.split.hash:
+        return "none: another store"
+    try:
+        calibrate_checkpoint(checkpoint, store, out, runtime)
+    except UserError as e:
+        return f"none: {e}"
     return "temperature and thresholds fixed on the validation split"
 
 # %% ../nbs/60_cli.ipynb #8ccc00c5
-def _explain(checkpoint:Path, store:Any, out:Path, split:str, runtime:Any)->dict[str, str]:
+def _explain(checkpoint: Path, store: Any, out: Path, split: str, runtime: Any) -> dict[str, str]:
     "Baselines, probes, uncertainty and Grad-CAM of the same slices; what the model or the split cannot serve is said, not hidden."
     from brainmtl.ablation import compare_stages
     from brainmtl.baselines import run_baselines, run_probes
     from brainmtl.gradcam import run_gradcam
     from brainmtl.uncertainty import run_uncertainty
-    makers = {"baselines": partial(run_baselines, store, out, split),
-              **{name: partial(make, checkpoint, store, out, split, runtime=runtime)
-                 for name, make in (("probes", run_probes), ("uncertainty", run_uncertainty), ("gradcam", run_gradcam),
-                                    ("stages", compare_stages))}}
+
+    makers = {
+        "baselines": partial(run_baselines, store, out, split),
+        **{
+            name: partial(make, checkpoint, store, out, split, runtime=runtime)
+            for name, make in (
+                ("probes", run_probes),
+                ("uncertainty", run_uncertainty),
+                ("gradcam", run_gradcam),
+                ("stages", compare_stages),
+            )
+        },
+    }
     notes = {}
     for name, make in makers.items():
         typer.echo(f"  {name} …", err=True)
-        try: make()
-        except UserError as e: notes[name] = f"none: {e}"
-        else: notes[name] = str(out/f"{name}.json")
+        try:
+            make()
+        except UserError as e:
+            notes[name] = f"none: {e}"
+        else:
+            notes[name] = str(out / f"{name}.json")
     return notes
 
 # %% ../nbs/60_cli.ipynb #95ec9ecc
 @command("brainmtl ablate quick --store stores/mine --seeds 3 --variants joint,seg_only,cls_only,no_warmup:1")
-def ablate(recipe:str, # a shipped recipe or a YAML file, to be varied
-           store:Path=Path("store"), # folder of the prepared store
-           seeds:int=3, # trainings of each variant
-           variants:str="joint,seg_only,cls_only", # names separated by commas; NAME:2 takes two of the seeds only
-           run:str="ablation", # name: results/RUN and checkpoints/RUN
-           set_:tuple[str, ...]=(), # change of the recipe, KEY=VALUE; may be repeated
-           root:Path=Path("."), # folder of checkpoints/ and results/
-           backend:str="sequential", # joblib backend: sequential, loky, dask or ray
-           jobs:int=1, # trainings at the same time
-           address:str|None=None, # of the cluster's scheduler, for dask and ray
-           device:str|None=None, # cpu, cuda, cuda:1 or mps; the best there is when left out
-           )->dict: # the sentences of the comparisons
+def ablate(
+    recipe: str,  # a shipped recipe or a YAML file, to be varied
+    store: Path = Path("store"),  # folder of the prepared store
+    seeds: int = 3,  # trainings of each variant
+    variants: str = "joint,seg_only,cls_only",  # names separated by commas; NAME:2 takes two of the seeds only
+    run: str = "ablation",  # name: results/RUN and checkpoints/RUN
+    set_: tuple[str, ...] = (),  # change of the recipe, KEY=VALUE; may be repeated
+    root: Path = Path("."),  # folder of checkpoints/ and results/
+    backend: str = "sequential",  # joblib backend: sequential, loky, dask or ray
+    jobs: int = 1,  # trainings at the same time
+    address: str | None = None,  # of the cluster's scheduler, for dask and ray
+    device: str | None = None,  # cpu, cuda, cuda:1 or mps; the best there is when left out
+) -> dict:  # the sentences of the comparisons
     "Train variants and single-task controls over several seeds and compare them, patient by patient. What is finished is kept."
     from brainmtl.ablation import run_ablation
     from brainmtl.recipe import load_recipe
+
     plan = load_recipe(recipe, set_)
-    made = run_ablation(plan, store, variants.split(","), range(seeds), run, root, backend, jobs, address, device=device)
+    made = run_ablation(
+        plan, store, variants.split(","), range(seeds), run, root, backend, jobs, address, device=device
+    )
     failed = [f"{c['cell']}: {c['sentence']}" for c in made["cells"] if c["status"] == "failed"]
-    return {"results": root/"results"/run/"ablation.json", "comparisons": [c["sentence"] for c in made["comparisons"]], "failed": failed}
+    return {
+        "results": root / "results" / run / "ablation.json",
+        "comparisons": [c["sentence"] for c in made["comparisons"]],
+        "failed": failed,
+    }
 
 # %% ../nbs/60_cli.ipynb #f95fe245
 @command("brainmtl crossval controls --store stores/mine --repeats 2 --run folds")
-def crossval(recipe:str, # a shipped recipe or a YAML file, trained once per fold
-             store:Path=Path("store"), # folder of the prepared store
-             repeats:int=1, # draws of the folds
-             run:str="crossval", # name: results/RUN and checkpoints/RUN
-             set_:tuple[str, ...]=(), # change of the recipe, KEY=VALUE; may be repeated
-             root:Path=Path("."), # folder of checkpoints/ and results/
-             backend:str="sequential", # joblib backend: sequential, loky, dask or ray
-             jobs:int=1, # folds at the same time
-             address:str|None=None, # of the cluster's scheduler, for dask and ray
-             device:str|None=None, # cpu, cuda, cuda:1 or mps; the best there is when left out
-             )->dict: # where the scores are, and the scores
+def crossval(
+    recipe: str,  # a shipped recipe or a YAML file, trained once per fold
+    store: Path = Path("store"),  # folder of the prepared store
+    repeats: int = 1,  # draws of the folds
+    run: str = "crossval",  # name: results/RUN and checkpoints/RUN
+    set_: tuple[str, ...] = (),  # change of the recipe, KEY=VALUE; may be repeated
+    root: Path = Path("."),  # folder of checkpoints/ and results/
+    backend: str = "sequential",  # joblib backend: sequential, loky, dask or ray
+    jobs: int = 1,  # folds at the same time
+    address: str | None = None,  # of the cluster's scheduler, for dask and ray
+    device: str | None = None,  # cpu, cuda, cuda:1 or mps; the best there is when left out
+) -> dict:  # where the scores are, and the scores
     "Test every patient once, by a network that never saw that patient; mean scores with intervals. What is finished is kept."
     from brainmtl.crossval import crossval_table, run_crossval
     from brainmtl.recipe import load_recipe
+
     plan = load_recipe(recipe, set_)
-    if repeats < 1: raise UserError("repeats must be 1 or more", got=repeats)
+    if repeats < 1:
+        raise UserError("repeats must be 1 or more", got=repeats)
     made = run_crossval(plan, store, repeats, run, root, backend, jobs, address, device)
-    return {"results": root/"results"/run/"crossval.json", "scores": crossval_table(made).to_dict("index")}
+    return {"results": root / "results" / run / "crossval.json", "scores": crossval_table(made).to_dict("index")}
 
 # %% ../nbs/60_cli.ipynb #163ffe28
 @command("brainmtl report mine --store stores/mine")
-def report(run:str, # name of the run
-           root:Path=Path("."), # folder of results/
-           store:Path|None=None, # the prepared store, to tell of the data too
-           pictures:bool=False, # show overlays on patients, in report_pictures.html, which is not to be published
-           )->dict: # where the report and the model cards are
+def report(
+    run: str,  # name of the run
+    root: Path = Path("."),  # folder of results/
+    store: Path | None = None,  # the prepared store, to tell of the data too
+    pictures: bool = False,  # show overlays on patients, in report_pictures.html, which is not to be published
+) -> dict:  # where the report and the model cards are
     "Write report.md and a self-contained report.html from the result files of a run, and the model card of each of its checkpoints."
     from brainmtl.report import write_cards, write_report
     from brainmtl.store import Store
+
     page = write_report(run, root, Store(store) if store else None, pictures)
     return {"report": page, "cards": write_cards(run, root)}
 
 # %% ../nbs/60_cli.ipynb #d3408f27
 @command("brainmtl predict scan.nii.gz --model checkpoints/mine/joint --out predictions")
-def predict(files:tuple[Path, ...], # pictures, NIfTI volumes or BraTS case folders
-            model:Path|None=None, # folder of a trained stage; the reference model when left out
-            out:Path=Path("predictions"), # folder for overlays, masks, predictions.json and predictions.csv
-            uncertainty:int=0, # thinned networks asked for the spread of the answer; 0 leaves it out
-            device:str|None=None, # cpu, cuda, cuda:1 or mps; the best there is when left out
-            engine:str="torch", # what runs the network: torch, or openvino (CPU, needs the extra of that name; seconds to start, then faster for single slices)
-            )->dict: # one line per file
+def predict(
+    files: tuple[Path, ...],  # pictures, NIfTI volumes or BraTS case folders
+    model: Path | None = None,  # folder of a trained stage; the reference model when left out
+    out: Path = Path("predictions"),  # folder for overlays, masks, predictions.json and predictions.csv
+    uncertainty: int = 0,  # thinned networks asked for the spread of the answer; 0 leaves it out
+    device: str | None = None,  # cpu, cuda, cuda:1 or mps; the best there is when left out
+    engine: str = "torch",  # what runs the network: torch, or openvino (CPU, needs the extra of that name; seconds to start, then faster for single slices)
+) -> dict:  # one line per file
     "Say for each file how likely a tumour is, and draw it. Research use, not for diagnosis."
     from brainmtl.engine import open_predictor
     from brainmtl.predict import predict_files
+
     made = predict_files(files, out, open_predictor(model, device, engine), uncertainty=uncertainty)
-    def line(r): return r.get("error") or f"{r['text']} (p = {r['probability']:.2f}, {r['tumour_px']} pixels)"
+
+    def line(r):
+        return r.get("error") or f"{r['text']} (p = {r['probability']:.2f}, {r['tumour_px']} pixels)"
+
     lines = [f"{r['file']}: {line(r)}" for r in made["results"]]
-    if made["failed"] == len(lines): raise UserError(made["results"][0]["error"], cure=f"{out/'predictions.json'} lists every file")
+    if made["failed"] == len(lines):
+        raise UserError(made["results"][0]["error"], cure=f"{out / 'predictions.json'} lists every file")
     return {"out": out, "files": lines, "failed": made["failed"], "notice": made["notice"]}
 
 # %% ../nbs/60_cli.ipynb #a2393e18
 @command("brainmtl serve --model checkpoints/mine/joint --port 8000")
-def serve(model:Path|None=None, # folder of a trained stage; the reference model when left out
-          host:str="127.0.0.1", # address to listen on; another than this machine's own needs BRAINMTL_TOKEN
-          port:int=8000, # port to listen on
-          device:str|None=None, # cpu, cuda, cuda:1 or mps; the best there is when left out
-          engine:str="torch", # what runs the network: torch, or openvino (CPU, needs the extra of that name; seconds to start, then faster for single slices)
-          )->dict: # nothing, when the server was stopped
+def serve(
+    model: Path | None = None,  # folder of a trained stage; the reference model when left out
+    host: str = "127.0.0.1",  # address to listen on; another than this machine's own needs BRAINMTL_TOKEN
+    port: int = 8000,  # port to listen on
+    device: str | None = None,  # cpu, cuda, cuda:1 or mps; the best there is when left out
+    engine: str = "torch",  # what runs the network: torch, or openvino (CPU, needs the extra of that name; seconds to start, then faster for single slices)
+) -> dict:  # nothing, when the server was stopped
     "Answer over HTTP, on this machine only unless told otherwise. Research use, not for diagnosis."
     from brainmtl.engine import open_predictor
     from brainmtl.serve import serve as start
+
     start(open_predictor(model, device, engine), host, port)
     return {}
 
 
 @command("brainmtl app --model checkpoints/mine/joint")
-def app_(model:Path|None=None, # folder of a trained stage; the reference model when left out
-         port:int=8501, # port to listen on
-         device:str|None=None, # cpu, cuda, cuda:1 or mps; the best there is when left out
-         )->dict: # nothing, when the page was closed
+def app_(
+    model: Path | None = None,  # folder of a trained stage; the reference model when left out
+    port: int = 8501,  # port to listen on
+    device: str | None = None,  # cpu, cuda, cuda:1 or mps; the best there is when left out
+) -> dict:  # nothing, when the page was closed
     "Open a page in the browser to look at pictures and volumes. Research use, not for diagnosis."
     from brainmtl.app import run_app
+
     run_app(model, port, device)
     return {}
 
 # %% ../nbs/60_cli.ipynb #232b092f
 @command("brainmtl export --model checkpoints/mine/joint --out onnx")
-def export(model:Path|None=None, # folder of a trained stage; the reference model when left out
-           out:Path=Path("onnx"), # folder for model.onnx and model.json
-           )->dict: # where it is
+def export(
+    model: Path | None = None,  # folder of a trained stage; the reference model when left out
+    out: Path = Path("onnx"),  # folder for model.onnx and model.json
+) -> dict:  # where it is
     "Write a network as ONNX, with everything a program in another language needs to use it. Needs the extra `onnx`."
     from brainmtl.export import export_onnx
+
     return {"onnx": export_onnx(model, out)}
 
 
 @command("brainmtl bench --json --areas loading,preparing")
-def bench(out:Path|None=None, # JSON file for the measurements
-          areas:str|None=None, # names separated by commas; all when left out
-          quick:bool=False, # tiny sizes, to see that it works
-          device:str|None=None, # cpu, cuda, cuda:1 or mps; the best there is when left out
-          )->dict: # every figure with its peer and its limit; a table for people
+def bench(
+    out: Path | None = None,  # JSON file for the measurements
+    areas: str | None = None,  # names separated by commas; all when left out
+    quick: bool = False,  # tiny sizes, to see that it works
+    device: str | None = None,  # cpu, cuda, cuda:1 or mps; the best there is when left out
+) -> dict:  # every figure with its peer and its limit; a table for people
     "Time training, prediction, loading, preparing and starting on this machine, beside peers and the machine's own limit."
     from brainmtl.benchmark import bench_table, run_bench
+
     made = run_bench(quick, areas.split(",") if areas else None, device, out)
-    return Told({"written": out, **made}, layout({"written": out, "machine": made["machine"]}) + "\n\n" + bench_table(made))
+    return Told(
+        {"written": out, **made}, layout({"written": out, "machine": made["machine"]}) + "\n\n" + bench_table(made)
+    )
 
 # %% ../nbs/60_cli.ipynb #b60b41b3
 @command("brainmtl demo")
-def demo(folder:Path=Path("brainmtl-demo"), # everything the demo makes goes here
-         )->dict: # the headline scores and where everything is
+def demo(
+    folder: Path = Path("brainmtl-demo"),  # everything the demo makes goes here
+) -> dict:  # the headline scores and where everything is
     "Phantom patients, prepared, trained in three stages and scored: the whole project in minutes. A second call finds the work done."
     from brainmtl.files import atomic_path
     from brainmtl.phantom import write_phantom_study
+
     say = partial(typer.echo, err=True)
-    raw = folder/"raw"
+    raw = folder / "raw"
     say("1/4 phantom patients in the layouts of BraTS, LGG and class folders")
     if not raw.exists():
-        with atomic_path(raw) as tmp: write_phantom_study(tmp, patients=24, pictures=80, size=64)
+        with atomic_path(raw) as tmp:
+            write_phantom_study(tmp, patients=24, pictures=80, size=64)
     say("2/4 prepare: find cases, make slices, group duplicates, split by patient")
-    prepare(folder/"store", (str(raw/"brats"),), (str(raw/"lgg"/"kaggle_3m"),), (str(raw/"kaggle"),), size=64)
+    prepare(folder / "store", (str(raw / "brats"),), (str(raw / "lgg" / "kaggle_3m"),), (str(raw / "kaggle"),), size=64)
     say("3/4 train: segmentation, then the head on the frozen encoder, then both")
-    trained = train("demo", folder/"store", "demo", root=folder)
+    trained = train("demo", folder / "store", "demo", root=folder)
     say("4/4 evaluate on patients that training never saw, and report")
-    scores = evaluate(trained["checkpoint"], folder/"store")
-    return {"checkpoint": trained["checkpoint"], **report("demo", folder, folder/"store"), **scores}
+    scores = evaluate(trained["checkpoint"], folder / "store")
+    return {"checkpoint": trained["checkpoint"], **report("demo", folder, folder / "store"), **scores}
 
 # %% ../nbs/60_cli.ipynb #a2121870
-def main()->None:
+def main() -> None:
     "Run the command line; for the console script `brainmtl`."
-    try: app(prog_name="brainmtl")
+    try:
+        app(prog_name="brainmtl")
     except KeyboardInterrupt as e:
         sentence, code = failure(e)
         typer.echo(f"brainmtl: {sentence}", err=True)

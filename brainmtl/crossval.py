@@ -15,7 +15,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .ablation import is_done, pieces, read_slices, run_jobs, score_cell, score_draws, summarise_cells, train_piece
+from brainmtl.ablation import (
+    is_done,
+    pieces,
+    read_slices,
+    run_jobs,
+    score_cell,
+    score_draws,
+    summarise_cells,
+    train_piece,
+)
 from .evaluate import format_interval
 from .files import UserError, read_json, write_json
 from .recipe import Recipe
@@ -25,32 +34,36 @@ from .store import Store, open_store
 @dataclass(frozen=True)
 class Fold:
     "One part of one draw."
-    number: int                                           # of the part that is tested
-    repeat: int                                           # of the draw; 0 is that of split.json
+
+    number: int  # of the part that is tested
+    repeat: int  # of the draw; 0 is that of split.json
 
     @property
-    def name(self)->str: # for example "0-3"
+    def name(self) -> str:  # for example "0-3"
         "Name the fold's folders: repeat and number."
         return f"{self.repeat}-{self.number}"
 
-def run_fold(recipe:Recipe, # what is trained; its seed grows by the repeat
-             store:Store, # the store as the fold sees it
-             work:str|Path, # folder for its checkpoints
-             out:str|Path, # folder for evaluation.json, slices.csv and cell.json
-             about:dict, # what cell.json says beside the outcome
-             device:str|None=None, # as `choose_runtime` takes it
-             show:bool=False, # progress bars?
-            )->dict: # content of cell.json: about, "status" (done or failed), "sentence"
+
+def run_fold(
+    recipe: Recipe,  # what is trained; its seed grows by the repeat
+    store: Store,  # the store as the fold sees it
+    work: str | Path,  # folder for its checkpoints
+    out: str | Path,  # folder for evaluation.json, slices.csv and cell.json
+    about: dict,  # what cell.json says beside the outcome
+    device: str | None = None,  # as `choose_runtime` takes it
+    show: bool = False,  # progress bars?
+) -> dict:  # content of cell.json: about, "status" (done or failed), "sentence"
     "Train all stages, calibrate, and score the fold; what is trained already is kept, and an error becomes a sentence."
     for piece in pieces(recipe):
         if sentence := train_piece(piece, store, work, device, show):
-            write_json(Path(out)/"cell.json", cell := {**about, "status": "failed", "sentence": sentence})
+            write_json(Path(out) / "cell.json", cell := {**about, "status": "failed", "sentence": sentence})
             return cell
     return score_cell(pieces(recipe)[-1], store, work, out, about, "test", device)
 
 # %% ../nbs/37_crossval.ipynb #070cc0a6
-def mean_of_folds(parts:list[dict], # of `score_draws`, one per fold, each drawn with a seed of its own
-                 )->dict: # (score, source or "macro") → (draws (1+n,), n, clusters)
+def mean_of_folds(
+    parts: list[dict],  # of `score_draws`, one per fold, each drawn with a seed of its own
+) -> dict:  # (score, source or "macro") → (draws (1+n,), n, clusters)
     "Average every score over the folds in which it is defined; counts add up."
     out = {}
     for key in dict.fromkeys(k for part in parts for k in part):
@@ -59,47 +72,76 @@ def mean_of_folds(parts:list[dict], # of `score_draws`, one per fold, each drawn
     return out
 
 # %% ../nbs/37_crossval.ipynb #1a9cac72
-VERSION = 1                                        # of the schema of crossval.json
+VERSION = 1  # of the schema of crossval.json
 
-def gather_folds(recipe:Recipe, # what was trained
-                 folds:list[Fold], # what was asked for
-                 folder:str|Path, # results/RUN, with folds/
-                )->dict: # content of crossval.json
+
+def gather_folds(
+    recipe: Recipe,  # what was trained
+    folds: list[Fold],  # what was asked for
+    folder: str | Path,  # results/RUN, with folds/
+) -> dict:  # content of crossval.json
     "Read what is finished and average over folds, then over repeats; raises `UserError` when a repeat is not whole."
-    cells, n = {f: read_json(Path(folder)/"folds"/f.name/"cell.json") for f in folds}, recipe.evaluate.bootstrap
+    cells, n = {f: read_json(Path(folder) / "folds" / f.name / "cell.json") for f in folds}, recipe.evaluate.bootstrap
     failed = [f"{f.name}: {c['sentence']}" for f, c in cells.items() if c["status"] != "done"]
-    if failed: raise UserError(f"{len(failed)} of {len(folds)} folds failed", failed[0], "mend the cause and run it again; what is finished is kept")
-    parts:dict[int, list] = {}
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(folds)} folds failed",
+            failed[0],
+            "mend the cause and run it again; what is finished is kept",
+        )
+    parts: dict[int, list] = {}
     by_fold = []
     for f in folds:
-        here = Path(folder)/"folds"/f.name
-        e = read_json(here/"evaluation.json")
-        drawn = score_draws(read_slices(here/"slices.csv"), e["thresholds"]["cls"], tuple(e["external"]), n, f.number)
+        here = Path(folder) / "folds" / f.name
+        e = read_json(here / "evaluation.json")
+        drawn = score_draws(read_slices(here / "slices.csv"), e["thresholds"]["cls"], tuple(e["external"]), n, f.number)
         parts.setdefault(f.repeat, []).append(drawn)
-        by_fold += [dict(fold=f.number, repeat=f.repeat, what=what, source=s, value=float(d[0]), n=k) for (what, s), (d, k, _) in drawn.items()]
-    scores = summarise_cells({recipe.name: {r: mean_of_folds(p) for r, p in parts.items()}}, recipe.name)[0][recipe.name]
-    return dict(version=VERSION, recipe=recipe.name, recipe_fingerprint=recipe.fingerprint, store=cells[folds[0]]["store"], folds=len(parts[0]),
-                repeats=len(parts), bootstrap=dict(replicates=n, seed=0, level=.95, cluster="group, fold by fold"),
-                cells=list(cells.values()), scores=scores, by_fold=by_fold)
+        by_fold += [
+            dict(fold=f.number, repeat=f.repeat, what=what, source=s, value=float(d[0]), n=k)
+            for (what, s), (d, k, _) in drawn.items()
+        ]
+    scores = summarise_cells({recipe.name: {r: mean_of_folds(p) for r, p in parts.items()}}, recipe.name)[0][
+        recipe.name
+    ]
+    return dict(
+        version=VERSION,
+        recipe=recipe.name,
+        recipe_fingerprint=recipe.fingerprint,
+        store=cells[folds[0]]["store"],
+        folds=len(parts[0]),
+        repeats=len(parts),
+        bootstrap=dict(replicates=n, seed=0, level=0.95, cluster="group, fold by fold"),
+        cells=list(cells.values()),
+        scores=scores,
+        by_fold=by_fold,
+    )
 
 # %% ../nbs/37_crossval.ipynb #62494182
-def _about(recipe:Recipe, view:Store, fold:Fold)->dict:
+def _about(recipe: Recipe, view: Store, fold: Fold) -> dict:
     "What a finished fold must agree with to be kept."
-    return dict(cell=fold.name, fold=fold.number, repeat=fold.repeat, recipe=recipe.fingerprint, store=view.fingerprint, split="test",
-                split_hash=view.split.hash)
+    return dict(
+        cell=fold.name,
+        fold=fold.number,
+        repeat=fold.repeat,
+        recipe=recipe.fingerprint,
+        store=view.fingerprint,
+        split="test",
+        split_hash=view.split.hash,
+    )
 
 # %% ../nbs/37_crossval.ipynb #ada2bba8
-def run_crossval(recipe:Recipe, # what is trained in every fold
-                 store:Store|str|Path, # prepared slices
-                 repeats:int=1, # draws of the folds; each trains as many networks as there are folds
-                 run:str="crossval", # name; results/RUN and checkpoints/RUN
-                 root:str|Path=".", # where results/ and checkpoints/ are
-                 backend:str="sequential", # as `run_jobs` takes it
-                 jobs:int=1, # folds at the same time
-                 address:str|None=None, # of a cluster
-                 device:str|None=None, # as `choose_runtime` takes it
-                 show:bool=True, # progress bars, as long as only one fold is trained at a time?
-                )->dict: # content of crossval.json
+def run_crossval(
+    recipe: Recipe,  # what is trained in every fold
+    store: Store | str | Path,  # prepared slices
+    repeats: int = 1,  # draws of the folds; each trains as many networks as there are folds
+    run: str = "crossval",  # name; results/RUN and checkpoints/RUN
+    root: str | Path = ".",  # where results/ and checkpoints/ are
+    backend: str = "sequential",  # as `run_jobs` takes it
+    jobs: int = 1,  # folds at the same time
+    address: str | None = None,  # of a cluster
+    device: str | None = None,  # as `choose_runtime` takes it
+    show: bool = True,  # progress bars, as long as only one fold is trained at a time?
+) -> dict:  # content of crossval.json
     "Train and score every fold; what is finished is kept. Raises `UserError` when a fold fails, after the others were tried."
     store = open_store(store)
     root = Path(root).absolute()
@@ -107,32 +149,47 @@ def run_crossval(recipe:Recipe, # what is trained in every fold
     calls = []
     for f in folds:
         mine, view = recipe.model_copy(update={"seed": recipe.seed + f.repeat}), store.fold(f.number, f.repeat)
-        view.path, out, about = view.path.absolute(), root/"results"/run/"folds"/f.name, _about(mine, view, f)
-        if not is_done(out/"cell.json", about):
-            calls.append(joblib.delayed(run_fold)(mine, view, root/"checkpoints"/run/f.name, out, about, device, show and jobs == 1))
+        view.path, out, about = view.path.absolute(), root / "results" / run / "folds" / f.name, _about(mine, view, f)
+        if not is_done(out / "cell.json", about):
+            calls.append(
+                joblib.delayed(run_fold)(
+                    mine, view, root / "checkpoints" / run / f.name, out, about, device, show and jobs == 1
+                )
+            )
     run_jobs(calls, backend, jobs, address)
-    write_json(root/"results"/run/"crossval.json", result := gather_folds(recipe, folds, root/"results"/run))
+    write_json(root / "results" / run / "crossval.json", result := gather_folds(recipe, folds, root / "results" / run))
     return result
 
 # %% ../nbs/37_crossval.ipynb #f7bca594
-def crossval_table(result:dict, # content of crossval.json
-                  )->pd.DataFrame: # a line per score, a column per source and one for their mean; text
+def crossval_table(
+    result: dict,  # content of crossval.json
+) -> pd.DataFrame:  # a line per score, a column per source and one for their mean; text
     "Lay out the scores with their intervals and numbers."
     text = lambda x: f"{format_interval(x)}, n = {x['n']}"
-    table = pd.DataFrame({what: {s: text(x) for s, x in by.items()} for what, by in result["scores"].items()}).T.fillna("–")
+    table = pd.DataFrame({what: {s: text(x) for s, x in by.items()} for what, by in result["scores"].items()}).T.fillna(
+        "–"
+    )
     return table[sorted(table, key=lambda s: (s == "macro", s))]
 
-def crossval_figure(result:dict, # content of crossval.json
-                    scores:tuple=("volume Dice", "AUC"), # one panel each
-                   )->Figure: # dots: folds, with a little shift for each repeat; bars: mean and interval
+
+def crossval_figure(
+    result: dict,  # content of crossval.json
+    scores: tuple = ("volume Dice", "AUC"),  # one panel each
+) -> Figure:  # dots: folds, with a little shift for each repeat; bars: mean and interval
     "Draw what each fold would have said alone beside what they say together."
     table, fig = pd.DataFrame(result["by_fold"]), plt.figure(figsize=(7.5, 2.4), layout="constrained")
     for ax, what in zip(fig.subplots(1, len(scores)), scores):
         part = table[(table.what == what) & (table.source != "macro")]
         for i, s in enumerate(sorted(part.source.unique())):
             x, dots = result["scores"][what][s], part[part.source == s]
-            if x["low"] is not None: ax.plot([x["low"], x["high"]], [i, i], color="C0", lw=5, alpha=.3, solid_capstyle="butt")
-            ax.plot(dots.value, i + .12*(dots.repeat + 1), ".", color="0.4")
+            if x["low"] is not None:
+                ax.plot([x["low"], x["high"]], [i, i], color="C0", lw=5, alpha=0.3, solid_capstyle="butt")
+            ax.plot(dots.value, i + 0.12 * (dots.repeat + 1), ".", color="0.4")
             ax.plot(x["value"], i, "o", color="C0")
-        ax.set(yticks=range(part.source.nunique()), yticklabels=sorted(part.source.unique()), xlabel=what, ylim=(-.5, part.source.nunique() - .3))
+        ax.set(
+            yticks=range(part.source.nunique()),
+            yticklabels=sorted(part.source.unique()),
+            xlabel=what,
+            ylim=(-0.5, part.source.nunique() - 0.3),
+        )
     return fig

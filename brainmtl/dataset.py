@@ -23,45 +23,63 @@ from .store import Store
 class MultiSourceDataset(Dataset):
     "Slices of a store as tensors; a slice without a mask says so."
 
-    def __init__(self,
-                 store:Store, # prepared slices
-                 rows:np.ndarray): # rows of `store.index` that belong to this dataset
+    def __init__(
+        self,
+        store: Store,  # prepared slices
+        rows: np.ndarray,
+    ):  # rows of `store.index` that belong to this dataset
         self.store, self.rows = store, np.asarray(rows)
         columns = ["cls", "has_mask", "source", "patient", "case", "slice"]
         self.facts = {c: store.index[c].to_numpy()[self.rows].tolist() for c in columns}
 
-    def __len__(self)->int: return len(self.rows)
+    def __len__(self) -> int:
+        return len(self.rows)
 
-    def __getitem__(self, i:int)->dict[str, Any]:
+    def __getitem__(self, i: int) -> dict[str, Any]:
         row, facts = int(self.rows[i]), {c: values[i] for c, values in self.facts.items()}
         mask = torch.from_numpy(self.store.mask(row)).float()[None] if facts["has_mask"] else None
         return {"image": torch.from_numpy(self.store.image(row)).float(), "mask": mask, **facts, "row": row}
 
 # %% ../nbs/07_dataset.ipynb #76cdf801
-def collate(items:list[dict], # items of a `MultiSourceDataset`
-           )->dict[str, Any]: # "image" (B, C, H, W), "mask" (B, 1, H, W), "has_mask" (B,) bool, "cls" (B,) int64, the rest as lists
+def collate(
+    items: list[dict],  # items of a `MultiSourceDataset`
+) -> dict[
+    str, Any
+]:  # "image" (B, C, H, W), "mask" (B, 1, H, W), "has_mask" (B,) bool, "cls" (B,) int64, the rest as lists
     "Join items; a missing mask becomes zeros with `has_mask` False."
     image = torch.stack([it["image"] for it in items])
     blank = torch.zeros(1, *image.shape[-2:])
-    return {"image": image, "mask": torch.stack([blank if it["mask"] is None else it["mask"] for it in items]),
-            "has_mask": torch.tensor([bool(it["has_mask"]) for it in items]), "cls": torch.tensor([int(it["cls"]) for it in items]),
-            **{k: [it[k] for it in items] for k in ("source", "patient", "case", "slice", "row")}}
+    return {
+        "image": image,
+        "mask": torch.stack([blank if it["mask"] is None else it["mask"] for it in items]),
+        "has_mask": torch.tensor([bool(it["has_mask"]) for it in items]),
+        "cls": torch.tensor([int(it["cls"]) for it in items]),
+        **{k: [it[k] for it in items] for k in ("source", "patient", "case", "slice", "row")},
+    }
 
 # %% ../nbs/07_dataset.ipynb #549366cd
-def select_rows(store:Store, # prepared slices
-                split:str, # "train", "val", "test", or "all"
-                sources:tuple[str, ...]|None=None, # sources wanted; None: every one
-                masked:bool=False, # only slices with a mask?
-               )->np.ndarray: # rows of `store.index`
+def select_rows(
+    store: Store,  # prepared slices
+    split: str,  # "train", "val", "test", or "all"
+    sources: tuple[str, ...] | None = None,  # sources wanted; None: every one
+    masked: bool = False,  # only slices with a mask?
+) -> np.ndarray:  # rows of `store.index`
     "Pick rows by split and source; raises `UserError` for an unknown source or when nothing is left."
     index = store.index
     unknown = sorted(set(sources or ()) - set(index.source))
-    if unknown: raise UserError(f"the store has no source {', '.join(unknown)}", cure=f"it has {', '.join(sorted(set(index.source)))}")
+    if unknown:
+        raise UserError(
+            f"the store has no source {', '.join(unknown)}", cure=f"it has {', '.join(sorted(set(index.source)))}"
+        )
     keep = pd.Series(True, index.index) if split == "all" else index.split == split
-    if sources is not None: keep &= index.source.isin(sources)
-    if masked: keep &= index.has_mask.astype(bool)
+    if sources is not None:
+        keep &= index.source.isin(sources)
+    if masked:
+        keep &= index.has_mask.astype(bool)
     if not keep.any():
-        what = f"{'masked ' if masked else ''}slices in the {split} split" + (f" of {', '.join(sources)}" if sources else "")
+        what = f"{'masked ' if masked else ''}slices in the {split} split" + (
+            f" of {', '.join(sources)}" if sources else ""
+        )
         raise UserError(f"the store has no {what}", cure="prepare more cases, or name other sources in data.sources")
     return np.flatnonzero(keep)
 
@@ -69,34 +87,41 @@ def select_rows(store:Store, # prepared slices
 class BatchPlan(Sampler):
     "The rows of every step as a pure function of (seed, step); each process takes its share of the same global batch."
 
-    def __init__(self,
-                 index:pd.DataFrame, # `store.index`
-                 rows:np.ndarray, # rows to draw from
-                 batch:int, # slices in a global batch
-                 steps:int, # number of steps
-                 seed:int=0, # of the run and stage
-                 healthy_ratio:float=1.0, # slices without tumour per slice with tumour
-                 alternating:bool=False, # masked sources on even steps, the others on odd ones?
-                 start:int=0, # first step to give, when resuming
-                 rank:int=0, # this process
-                 world:int=1): # number of processes
-        if batch % world: raise UserError(f"batch must divide by the number of processes ({world})", got=batch)
+    def __init__(
+        self,
+        index: pd.DataFrame,  # `store.index`
+        rows: np.ndarray,  # rows to draw from
+        batch: int,  # slices in a global batch
+        steps: int,  # number of steps
+        seed: int = 0,  # of the run and stage
+        healthy_ratio: float = 1.0,  # slices without tumour per slice with tumour
+        alternating: bool = False,  # masked sources on even steps, the others on odd ones?
+        start: int = 0,  # first step to give, when resuming
+        rank: int = 0,  # this process
+        world: int = 1,
+    ):  # number of processes
+        if batch % world:
+            raise UserError(f"batch must divide by the number of processes ({world})", got=batch)
         self.batch, self.steps, self.seed, self.start, self.rank, self.world = batch, steps, seed, start, rank, world
         self.tumour_share = 1 / (1 + healthy_ratio)
         self.turns = self._turns(index.loc[rows], alternating)
 
-    def __len__(self)->int: return self.steps - self.start
+    def __len__(self) -> int:
+        return self.steps - self.start
 
-    def __iter__(self)->Iterator[list[int]]:
-        for step in range(self.start, self.steps): yield self.rows_at(step)[self.rank::self.world].tolist()
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.start, self.steps):
+            yield self.rows_at(step)[self.rank :: self.world].tolist()
 
 # %% ../nbs/07_dataset.ipynb #1065967e
 from fastcore.basics import patch
 
+
 @patch
-def rows_at(self:BatchPlan,
-            step:int, # number of the step
-           )->np.ndarray: # rows of the global batch (batch,)
+def rows_at(
+    self: BatchPlan,
+    step: int,  # number of the step
+) -> np.ndarray:  # rows of the global batch (batch,)
     "Draw the rows of one step."
     rng = np.random.default_rng(step_seed(self.seed, step))
     pools, chances = self.turns[step % len(self.turns)]
@@ -109,7 +134,7 @@ def rows_at(self:BatchPlan,
 
 # %% ../nbs/07_dataset.ipynb #17e0c543
 @patch
-def _turns(self:BatchPlan, table:pd.DataFrame, alternating:bool)->list:
+def _turns(self: BatchPlan, table: pd.DataFrame, alternating: bool) -> list:
     masked = table.groupby("source").has_mask.transform("max").astype(bool)
     tables = [table[masked], table[~masked]] if alternating and masked.any() and not masked.all() else [table]
     turns = []
@@ -121,11 +146,12 @@ def _turns(self:BatchPlan, table:pd.DataFrame, alternating:bool)->list:
     return turns
 
 # %% ../nbs/07_dataset.ipynb #67e34683
-def make_loader(dataset:MultiSourceDataset, # slices; with a plan it must hold every row of the store in order
-                plan:BatchPlan|None=None, # which rows each step sees; None: all slices in order, once
-                batch:int=8, # slices per batch without a plan
-                workers:int=0, # loading processes; 0 is enough, a slice is one read
-               )->DataLoader: # batches as `collate` makes them
+def make_loader(
+    dataset: MultiSourceDataset,  # slices; with a plan it must hold every row of the store in order
+    plan: BatchPlan | None = None,  # which rows each step sees; None: all slices in order, once
+    batch: int = 8,  # slices per batch without a plan
+    workers: int = 0,  # loading processes; 0 is enough, a slice is one read
+) -> DataLoader:  # batches as `collate` makes them
     "Load batches of a plan (training) or everything in order (validation, test)."
     order = {"batch_sampler": plan} if plan is not None else {"batch_size": batch, "shuffle": False}
     return DataLoader(dataset, collate_fn=collate, num_workers=workers, **order)

@@ -15,20 +15,23 @@ from .encoder import ConvBlock
 class UpBlock(nn.Module):
     "Double the size by a transposed convolution, join the skip connection, and refine."
 
-    def __init__(self,
-                 in_channels:int, # channels from below
-                 skip_channels:int, # channels of the skip connection, and of the result
-                 norm:str="batch", # see `make_norm`
-                 dropout:float=0.0): # chance to drop a whole channel of the result
+    def __init__(
+        self,
+        in_channels: int,  # channels from below
+        skip_channels: int,  # channels of the skip connection, and of the result
+        norm: str = "batch",  # see `make_norm`
+        dropout: float = 0.0,
+    ):  # chance to drop a whole channel of the result
         super().__init__()
         self.up = nn.ConvTranspose2d(in_channels, skip_channels, 2, stride=2)
         self.block = ConvBlock(2 * skip_channels, skip_channels, norm)
         self.dropout = nn.Dropout2d(dropout)
 
-    def forward(self,
-                x:Tensor, # features from below (B, in_channels, H, W)
-                skip:Tensor, # encoder features (B, skip_channels, 2H, 2W)
-               )->Tensor: # (B, skip_channels, 2H, 2W)
+    def forward(
+        self,
+        x: Tensor,  # features from below (B, in_channels, H, W)
+        skip: Tensor,  # encoder features (B, skip_channels, 2H, 2W)
+    ) -> Tensor:  # (B, skip_channels, 2H, 2W)
         "Go one level up."
         return self.dropout(self.block(torch.cat([self.up(x), skip], dim=1)))
 
@@ -36,22 +39,28 @@ class UpBlock(nn.Module):
 class UNetDecoder(nn.Module):
     "A U-Net's expanding path; dropout on all but the two finest levels lets MC-dropout reach the mask."
 
-    def __init__(self,
-                 channels:list[int], # the encoder's `channels`
-                 norm:str="batch", # see `make_norm`
-                 dropout:float=0.1, # chance to drop a channel on the coarser levels
-                 out_channels:int=1, # mask channels
-                 stem:int=1): # the encoder's `stem`; its blocks of pixels are laid out again
+    def __init__(
+        self,
+        channels: list[int],  # the encoder's `channels`
+        norm: str = "batch",  # see `make_norm`
+        dropout: float = 0.1,  # chance to drop a channel on the coarser levels
+        out_channels: int = 1,  # mask channels
+        stem: int = 1,
+    ):  # the encoder's `stem`; its blocks of pixels are laid out again
         super().__init__()
         pairs = list(zip(channels[:0:-1], channels[-2::-1]))
         coarse = max(1, len(pairs) - 2)
-        self.blocks = nn.ModuleList([UpBlock(i, o, norm, dropout if level < coarse else 0.0) for level, (i, o) in enumerate(pairs)])
+        self.blocks = nn.ModuleList(
+            [UpBlock(i, o, norm, dropout if level < coarse else 0.0) for level, (i, o) in enumerate(pairs)]
+        )
         self.final, self.unfold = nn.Conv2d(channels[0], out_channels * stem**2, 1), nn.PixelShuffle(stem)
 
-    def forward(self,
-                features:list[Tensor], # [x0, …, bottleneck] from the encoder
-               )->Tensor: # mask logits (B, out_channels, H, W)
+    def forward(
+        self,
+        features: list[Tensor],  # [x0, …, bottleneck] from the encoder
+    ) -> Tensor:  # mask logits (B, out_channels, H, W)
         "Draw the mask."
         x = features[-1]
-        for block, skip in zip(self.blocks, features[-2::-1]): x = block(x, skip)
+        for block, skip in zip(self.blocks, features[-2::-1]):
+            x = block(x, skip)
         return self.unfold(self.final(x))

@@ -19,39 +19,67 @@ from .sources import find_cases
 @dataclass(frozen=True)
 class DataSet:
     "A public data set: where it lies, what one may do with it, whom to cite."
-    title:str # its name in print
-    page:str # address of the page that states the terms
-    terms:str # what that page allows, in a phrase
-    content:str # what to expect, and its size on disk
-    cite:str # the papers its authors ask for
-    handle:str = "" # OWNER/NAME on Kaggle; empty: one has to apply in person
-    folder:str = "." # folder of the archive that is kept; the others repeat it
+
+    title: str  # its name in print
+    page: str  # address of the page that states the terms
+    terms: str  # what that page allows, in a phrase
+    content: str  # what to expect, and its size on disk
+    cite: str  # the papers its authors ask for
+    handle: str = ""  # OWNER/NAME on Kaggle; empty: one has to apply in person
+    folder: str = "."  # folder of the archive that is kept; the others repeat it
 
 # %% ../nbs/46_download.ipynb #fc720ef5
-DATASETS = {                                              # option of `brainmtl prepare`: the set it reads
-    "lgg": DataSet("LGG segmentation (kaggle_3m)", "https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
-                   "CC BY-NC-SA 4.0: with attribution, not for commerce, shared alike",
-                   "110 patients of TCGA-LGG, 3,929 slices of 256×256 as tif, each with a mask; about 1 GB", "Buda 2019, Mazurowski 2017",
-                   "mateuszbuda/lgg-mri-segmentation", "kaggle_3m"),
-    "kaggle": DataSet("Brain MRI images for brain tumor detection", "https://www.kaggle.com/datasets/navoneel/brain-mri-images-for-brain-tumor-detection",
-                      "unstated: look, but ask before you share",
-                      "253 pictures in the folders yes and no, about 200 of them distinct; about 10 MB", "its Kaggle page",
-                      "navoneel/brain-mri-images-for-brain-tumor-detection", "brain_tumor_dataset"),
-    "brats": DataSet("BraTS 2018 to 2024", "https://www.synapse.org/brats", "research with citation, after registration; not to be passed on",
-                     "hundreds to thousands of cases, depending on the year, of four NIfTI volumes and a segmentation", "Menze 2015, Bakas 2017, Bakas 2018")}
+DATASETS = {  # option of `brainmtl prepare`: the set it reads
+    "lgg": DataSet(
+        "LGG segmentation (kaggle_3m)",
+        "https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
+        "CC BY-NC-SA 4.0: with attribution, not for commerce, shared alike",
+        "110 patients of TCGA-LGG, 3,929 slices of 256×256 as tif, each with a mask; about 1 GB",
+        "Buda 2019, Mazurowski 2017",
+        "mateuszbuda/lgg-mri-segmentation",
+        "kaggle_3m",
+    ),
+    "kaggle": DataSet(
+        "Brain MRI images for brain tumor detection",
+        "https://www.kaggle.com/datasets/navoneel/brain-mri-images-for-brain-tumor-detection",
+        "unstated: look, but ask before you share",
+        "253 pictures in the folders yes and no, about 200 of them distinct; about 10 MB",
+        "its Kaggle page",
+        "navoneel/brain-mri-images-for-brain-tumor-detection",
+        "brain_tumor_dataset",
+    ),
+    "brats": DataSet(
+        "BraTS 2018 to 2024",
+        "https://www.synapse.org/brats",
+        "research with citation, after registration; not to be passed on",
+        "hundreds to thousands of cases, depending on the year, of four NIfTI volumes and a segmentation",
+        "Menze 2015, Bakas 2017, Bakas 2018",
+    ),
+}
 
 # %% ../nbs/46_download.ipynb #927af99a
-def refusal(chosen:DataSet, # what was asked for
-            error:Exception, # what kagglehub raised
-           )->UserError: # the same for people
+def refusal(
+    chosen: DataSet,  # what was asked for
+    error: Exception,  # what kagglehub raised
+) -> UserError:  # the same for people
     "Put a failed download into one sentence with its cure."
-    kinds, by_hand = {c.__name__ for c in type(error).__mro__}, f"or fetch it in a browser from {chosen.page} and unpack it"
+    kinds, by_hand = (
+        {c.__name__ for c in type(error).__mro__},
+        f"or fetch it in a browser from {chosen.page} and unpack it",
+    )
     status = getattr(getattr(error, "response", None), "status_code", None)
     if kinds & {"ConnectionError", "Timeout", "TimeoutError", "gaierror"}:
-        return UserError(f"{chosen.handle} could not be fetched", "no connection to kaggle.com", f"go online and run the command again, {by_hand}")
+        return UserError(
+            f"{chosen.handle} could not be fetched",
+            "no connection to kaggle.com",
+            f"go online and run the command again, {by_hand}",
+        )
     if status in (401, 403) or "UnauthenticatedError" in kinds:
-        return UserError(f"Kaggle wants to know who asks for {chosen.handle}", status and f"answer {status}",
-                         f"agree to the terms at {chosen.page}, then put a token from kaggle.com/settings into ~/.kaggle/kaggle.json")
+        return UserError(
+            f"Kaggle wants to know who asks for {chosen.handle}",
+            status and f"answer {status}",
+            f"agree to the terms at {chosen.page}, then put a token from kaggle.com/settings into ~/.kaggle/kaggle.json",
+        )
     if kinds & {"DataCorruptionError", "BadZipFile", "ReadError"}:
         return UserError(f"the archive of {chosen.handle} is damaged", cure=f"run the command again, {by_hand}")
     lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -60,40 +88,63 @@ def refusal(chosen:DataSet, # what was asked for
 # %% ../nbs/46_download.ipynb #4c3b1e9a
 RECEIPT = "download.json"
 
-def _link(source:str, target:str)->None:
-    "A second name for a file, or a copy where the two are on different disks."
-    try: os.link(source, target)
-    except OSError: shutil.copy2(source, target)
 
-def _fetch(name:str, folder:Path)->None:
+def _link(source: str, target: str) -> None:
+    "A second name for a file, or a copy where the two are on different disks."
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _fetch(name: str, folder: Path) -> None:
     "Bring one set into a fresh folder, check it, and leave the receipt."
     chosen = DATASETS[name]
     from kagglehub import dataset_download
-    try: got = Path(dataset_download(chosen.handle))
+
+    try:
+        got = Path(dataset_download(chosen.handle))
     except Exception as e:
-        if getattr(e, "errno", None) in (28, 122): raise # a full disk is told by `atomic_path`
+        if getattr(e, "errno", None) in (28, 122):
+            raise  # a full disk is told by `atomic_path`
         raise refusal(chosen, e) from e
-    inner = got/chosen.folder
+    inner = got / chosen.folder
     shutil.copytree(inner if inner.is_dir() else got, folder, copy_function=_link)
     cases, problems = find_cases(**{name: str(folder)})
-    write_json(folder/RECEIPT, {"name": name, "cases": len(cases), "left out": len(problems), "fetched as": "/".join(got.parts[-4:]), **asdict(chosen)})
+    write_json(
+        folder / RECEIPT,
+        {
+            "name": name,
+            "cases": len(cases),
+            "left out": len(problems),
+            "fetched as": "/".join(got.parts[-4:]),
+            **asdict(chosen),
+        },
+    )
 
 # %% ../nbs/46_download.ipynb #dbc2ac8e
-def download(name:str, # lgg or kaggle; brats says where to apply
-             out:str|Path|None=None, # new folder for the set; data/NAME when left out
-            )->dict[str, Any]: # folder, number of cases, terms, whom to cite, the next command
+def download(
+    name: str,  # lgg or kaggle; brats says where to apply
+    out: str | Path | None = None,  # new folder for the set; data/NAME when left out
+) -> dict[str, Any]:  # folder, number of cases, terms, whom to cite, the next command
     "Fetch a public data set; what is there already is kept. Raises `UserError` when it cannot or may not be fetched, or `out` holds something else."
-    if name not in DATASETS: raise UserError("no such data set", got=name, cure=f"choose one of {', '.join(DATASETS)}")
-    chosen, out = DATASETS[name], Path(out or Path("data")/name)
+    if name not in DATASETS:
+        raise UserError("no such data set", got=name, cure=f"choose one of {', '.join(DATASETS)}")
+    chosen, out = DATASETS[name], Path(out or Path("data") / name)
     prepare = f"brainmtl prepare stores/mine --{name} {out}"
     if not chosen.handle:
-        raise UserError(f"{chosen.title} is given to people who agree to its terms, not to programs",
-                        cure=f"apply at {chosen.page}, unpack it, then run: {prepare}")
-    done = read_json(out/RECEIPT) if (out/RECEIPT).is_file() else {}
+        raise UserError(
+            f"{chosen.title} is given to people who agree to its terms, not to programs",
+            cure=f"apply at {chosen.page}, unpack it, then run: {prepare}",
+        )
+    done = read_json(out / RECEIPT) if (out / RECEIPT).is_file() else {}
     if done.get("name") != name:
         if out.is_file() or out.is_dir() and any(out.iterdir()):
-            raise UserError(f"{out} must be a new or empty folder", got="something else in it", cure="give another --out")
+            raise UserError(
+                f"{out} must be a new or empty folder", got="something else in it", cure="give another --out"
+            )
         need_extra("a download", "download", "kagglehub")
-        with atomic_path(out) as tmp: _fetch(name, tmp)
-        done = read_json(out/RECEIPT)
+        with atomic_path(out) as tmp:
+            _fetch(name, tmp)
+        done = read_json(out / RECEIPT)
     return {"folder": out, **{k: done[k] for k in ("cases", "left out", "terms", "cite", "page")}, "next": prepare}

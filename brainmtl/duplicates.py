@@ -24,107 +24,144 @@ from .files import UserError, atomic_path, read_json, write_json
 from .sources import Case, read_picture
 
 # %% ../nbs/05_duplicates.ipynb #fa63640f
-SIDE = 64 # pixels of a thumbnail
+SIDE = 64  # pixels of a thumbnail
 
-def _shrink(picture:np.ndarray, rows:int, columns:int)->np.ndarray:
+
+def _shrink(picture: np.ndarray, rows: int, columns: int) -> np.ndarray:
     "Bilinear, with the support widened when shrinking."
     return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize((columns, rows), Image.Resampling.BILINEAR))
 
-def _uneven(picture:np.ndarray, tolerance:float)->list:
+
+def _uneven(picture: np.ndarray, tolerance: float) -> list:
     "The part without margins of one grey value, as a slice per axis."
     spread = [np.ptp(np.percentile(picture, [2, 98], axis=1 - axis), axis=0) for axis in (0, 1)]
     ends = [np.flatnonzero(s > tolerance) for s in spread]
     return [slice(e[0], e[-1] + 1) if len(e) else slice(0, n) for e, n in zip(ends, picture.shape, strict=True)]
 
 # %% ../nbs/05_duplicates.ipynb #a3cf0f38
-def head_box(picture:np.ndarray, # (rows, columns), finite
-            )->tuple[int, int, int, int]: # top, bottom, left, right of the head
+def head_box(
+    picture: np.ndarray,  # (rows, columns), finite
+) -> tuple[int, int, int, int]:  # top, bottom, left, right of the head
     "Find the box around the largest thing that differs from the corners, inside of even margins; the whole picture when nothing does."
     small = _shrink(picture, 128, 128)
-    inner = _uneven(small, .06 * np.ptp(np.percentile(small, [1, 99])))
+    inner = _uneven(small, 0.06 * np.ptp(np.percentile(small, [1, 99])))
     part = small[tuple(inner)]
     corners = np.concatenate([part[a, b].ravel() for a, b in product((slice(4), slice(-4, None)), repeat=2)])
     far = np.abs(part - np.median(corners))
-    labels, n = ndi.label(ndi.binary_opening(far > .12 * np.percentile(far, 99), iterations=2))
-    found = ndi.find_objects(labels)[np.bincount(labels.ravel())[1:].argmax()] if n else [slice(0, s) for s in part.shape]
+    labels, n = ndi.label(ndi.binary_opening(far > 0.12 * np.percentile(far, 99), iterations=2))
+    found = (
+        ndi.find_objects(labels)[np.bincount(labels.ravel())[1:].argmax()] if n else [slice(0, s) for s in part.shape]
+    )
     zoom = [full / s for full, s in zip(picture.shape, small.shape, strict=True)]
-    return tuple(round((i.start + e) * z) for i, f, z in zip(inner, found, zoom, strict=True) for e in (f.start, f.stop))
+    return tuple(
+        round((i.start + e) * z) for i, f, z in zip(inner, found, zoom, strict=True) for e in (f.start, f.stop)
+    )
 
 # %% ../nbs/05_duplicates.ipynb #6762deb3
-def descriptor(picture:np.ndarray|str|Path, # (rows, columns), any scale, NaN allowed; or a picture file
-              )->np.ndarray: # (64, 64) float32, the head stretched to the square, 1st and 99th percentile at 0 and 1
+def descriptor(
+    picture: np.ndarray | str | Path,  # (rows, columns), any scale, NaN allowed; or a picture file
+) -> np.ndarray:  # (64, 64) float32, the head stretched to the square, 1st and 99th percentile at 0 and 1
     "Reduce a picture to what is compared; raises `UserError` for a file that is no picture or an array that has not two axes."
-    if isinstance(picture, (str, Path)): picture = read_picture(picture)
+    if isinstance(picture, (str, Path)):
+        picture = read_picture(picture)
     picture = np.nan_to_num(np.asarray(picture, np.float32), posinf=0, neginf=0)
     if picture.ndim != 2 or 0 in picture.shape:
-        raise UserError("a picture to compare must have rows and columns", got=f"shape {picture.shape}", cure="give one grey slice")
+        raise UserError(
+            "a picture to compare must have rows and columns", got=f"shape {picture.shape}", cure="give one grey slice"
+        )
     top, bottom, left, right = head_box(picture)
     head = _shrink(picture[top:bottom, left:right], SIDE, SIDE)
     low, high = np.percentile(head, [1, 99]).tolist()
     return (head - low) / (high - low) if high > low else np.zeros_like(head)
 
 # %% ../nbs/05_duplicates.ipynb #128c32e2
-def contrast(thumbs:np.ndarray, # (n, 64, 64)
-             fine:float, # SD in pixels; smaller things are blurred away
-             coarse:float, # SD in pixels; larger things are taken off
-            )->np.ndarray: # float32 (n, 64, 64), about mean 0 and SD 1 everywhere
+def contrast(
+    thumbs: np.ndarray,  # (n, 64, 64)
+    fine: float,  # SD in pixels; smaller things are blurred away
+    coarse: float,  # SD in pixels; larger things are taken off
+) -> np.ndarray:  # float32 (n, 64, 64), about mean 0 and SD 1 everywhere
     "Keep the details between two scales and divide them by their local strength."
-    def blur(x, sd): return ndi.gaussian_filter(x, (0, sd, sd))
+
+    def blur(x, sd):
+        return ndi.gaussian_filter(x, (0, sd, sd))
+
     band = blur(thumbs, fine) - blur(thumbs, coarse)
     strength = np.sqrt(blur(band**2, coarse))
-    return band / (strength + .25 * strength.mean((1, 2), keepdims=True) + 1e-3)
+    return band / (strength + 0.25 * strength.mean((1, 2), keepdims=True) + 1e-3)
 
 # %% ../nbs/05_duplicates.ipynb #6c87fcd6
-_CROPS = [(1, 0, 1, 0), (.8, 0, .8, 0), *((.9, .1*a, .9, .1*b) for a, b in product((-1, 0, 1), repeat=2)),
-          *((.9, .1*a, 1, 0) for a in (-1, 1)), *((1, 0, .9, .1*a) for a in (-1, 1))]
-VIEWS = np.array([(m*r, y, n*c, x) for m, n in product((1, -1), repeat=2) for r, y, c, x in _CROPS], np.float32) # (60, 4) poses
+_CROPS = [
+    (1, 0, 1, 0),
+    (0.8, 0, 0.8, 0),
+    *((0.9, 0.1 * a, 0.9, 0.1 * b) for a, b in product((-1, 0, 1), repeat=2)),
+    *((0.9, 0.1 * a, 1, 0) for a in (-1, 1)),
+    *((1, 0, 0.9, 0.1 * a) for a in (-1, 1)),
+]
+VIEWS = np.array(
+    [(m * r, y, n * c, x) for m, n in product((1, -1), repeat=2) for r, y, c, x in _CROPS], np.float32
+)  # (60, 4) poses
 
-def _grid(n:int)->np.ndarray: return (np.arange(n, dtype=np.float32) + .5) / n * 2 - 1
 
-def _inside(n:int)->np.ndarray:
+def _grid(n: int) -> np.ndarray:
+    return (np.arange(n, dtype=np.float32) + 0.5) / n * 2 - 1
+
+
+def _inside(n: int) -> np.ndarray:
     "(n, n) bool: the brain, without most of the skull."
-    return np.hypot(_grid(n)[:, None], _grid(n)) < .85
+    return np.hypot(_grid(n)[:, None], _grid(n)) < 0.85
 
-def warp(thumbs:np.ndarray, # (n, side, side)
-         poses:np.ndarray, # (n, 4) row scale and shift, column scale and shift; the thumbnail is -1..1
-        )->np.ndarray: # float32 (n, side, side), sampled at scale·position + shift, 0 outside
+
+def warp(
+    thumbs: np.ndarray,  # (n, side, side)
+    poses: np.ndarray,  # (n, 4) row scale and shift, column scale and shift; the thumbnail is -1..1
+) -> np.ndarray:  # float32 (n, side, side), sampled at scale·position + shift, 0 outside
     "Look at each thumbnail in its pose, bilinearly."
     side = thumbs.shape[-1]
+
     def lines(scale, shift):
-        at = (scale[:, None]*_grid(side) + shift[:, None] + 1) / 2 * side - .5
+        at = (scale[:, None] * _grid(side) + shift[:, None] + 1) / 2 * side - 0.5
         return np.maximum(0, 1 - np.abs(at[:, :, None] - np.arange(side, dtype=np.float32)))
+
     return lines(poses[:, 0], poses[:, 1]) @ thumbs @ lines(poses[:, 2], poses[:, 3]).transpose(0, 2, 1)
 
 # %% ../nbs/05_duplicates.ipynb #fc4eceb9
-def _unit(x:np.ndarray)->np.ndarray:
+def _unit(x: np.ndarray) -> np.ndarray:
     "(n, side, side) → (n, pixels of the brain): mean 0 and length 1."
     x = x[:, _inside(x.shape[-1])]
     x = x - x.mean(1, keepdims=True)
     return x / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-6)
 
-def _axes(x:np.ndarray, dims:int=256)->np.ndarray:
-    "(n, pixels) → (pixels, at most dims), orthonormal, spanned by evenly chosen pictures."
-    return np.linalg.qr(x[::-(-len(x) // dims)].T)[0]
 
-def propose(thumbs:np.ndarray, # (n, side, side) from `contrast`
-            k:int=10, # partners per picture
-            floor:float=.4, # least correlation of a candidate
-            block:int=128, # pictures at a time
-           )->tuple[np.ndarray, np.ndarray]: # pairs (m, 2) and the view of the first that looks like the second, (m, 4)
+def _axes(x: np.ndarray, dims: int = 256) -> np.ndarray:
+    "(n, pixels) → (pixels, at most dims), orthonormal, spanned by evenly chosen pictures."
+    return np.linalg.qr(x[:: -(-len(x) // dims)].T)[0]
+
+
+def propose(
+    thumbs: np.ndarray,  # (n, side, side) from `contrast`
+    k: int = 10,  # partners per picture
+    floor: float = 0.4,  # least correlation of a candidate
+    block: int = 128,  # pictures at a time
+) -> tuple[np.ndarray, np.ndarray]:  # pairs (m, 2) and the view of the first that looks like the second, (m, 4)
     "Find for each picture those that one of its views resembles most; correlations are taken on 256 axes."
     axes = _axes(_unit(thumbs))
     targets = _unit(thumbs) @ axes
     found = Parallel(n_jobs=-1, prefer="threads")(
-        delayed(_partners)(thumbs[s:s + block], s, axes, targets, min(k, len(thumbs)), floor) for s in range(0, len(thumbs), block))
+        delayed(_partners)(thumbs[s : s + block], s, axes, targets, min(k, len(thumbs)), floor)
+        for s in range(0, len(thumbs), block)
+    )
     pairs, views = (np.concatenate(f) for f in zip(*found, strict=True))
     return pairs, VIEWS[views]
 
 # %% ../nbs/05_duplicates.ipynb #36e55369
-def _partners(part:np.ndarray, start:int, axes:np.ndarray, targets:np.ndarray, k:int, floor:float)->tuple[np.ndarray, np.ndarray]:
+def _partners(
+    part: np.ndarray, start: int, axes: np.ndarray, targets: np.ndarray, k: int, floor: float
+) -> tuple[np.ndarray, np.ndarray]:
     "Pairs and views of the pictures from number `start` on."
     seen = np.stack([_unit(warp(part, np.tile(v, (len(part), 1)))) @ axes for v in VIEWS])
     best, score = np.full((len(part), len(targets)), -1, np.float32), np.empty((len(part), len(targets)), np.float32)
-    for view in seen: np.maximum(best, np.matmul(view, targets.T, out=score), out=best)
+    for view in seen:
+        np.maximum(best, np.matmul(view, targets.T, out=score), out=best)
     best[np.arange(len(part)), start + np.arange(len(part))] = -1
     j = np.argpartition(-best, k - 1, axis=1)[:, :k].ravel()
     i = np.repeat(np.arange(len(part)), k)
@@ -132,76 +169,85 @@ def _partners(part:np.ndarray, start:int, axes:np.ndarray, targets:np.ndarray, k
     return np.stack([i + start, j], 1), np.einsum("vmd,md->mv", seen[:, i], targets[j]).argmax(1)
 
 # %% ../nbs/05_duplicates.ipynb #e74f9146
-def align(queries:np.ndarray, # (m, side, side) from `contrast`
-          targets:np.ndarray, # (m, side, side) from `contrast`
-          poses:np.ndarray, # (m, 4) where to start
-          steps:int, # Gauss–Newton steps
-         )->np.ndarray: # (m, 4) poses in which the queries look most like the targets
+def align(
+    queries: np.ndarray,  # (m, side, side) from `contrast`
+    targets: np.ndarray,  # (m, side, side) from `contrast`
+    poses: np.ndarray,  # (m, 4) where to start
+    steps: int,  # Gauss–Newton steps
+) -> np.ndarray:  # (m, 4) poses in which the queries look most like the targets
     "Refine poses by least squares on the differences, cut off at twice their median."
     goal, slope = _unit(targets), _slopes(targets)
-    square = slope @ slope.transpose(0, 2, 1) + 1e-4*np.eye(4, dtype=np.float32)
+    square = slope @ slope.transpose(0, 2, 1) + 1e-4 * np.eye(4, dtype=np.float32)
     turned = np.repeat(np.sign(poses[:, ::2]), 2, axis=1)
     for _ in range(steps):
         rest = goal - _unit(warp(queries, poses))
-        limit = 2*np.median(np.abs(rest), axis=1, keepdims=True)
+        limit = 2 * np.median(np.abs(rest), axis=1, keepdims=True)
         step = np.linalg.solve(square, slope @ np.clip(rest, -limit, limit)[:, :, None])[:, :, 0]
-        poses = poses + turned*np.clip(step, -.08, .08)
-        poses[:, ::2] = np.clip(np.abs(poses[:, ::2]), .7, 1.4) * turned[:, ::2]
+        poses = poses + turned * np.clip(step, -0.08, 0.08)
+        poses[:, ::2] = np.clip(np.abs(poses[:, ::2]), 0.7, 1.4) * turned[:, ::2]
     return poses
 
-def _slopes(targets:np.ndarray)->np.ndarray:
+
+def _slopes(targets: np.ndarray) -> np.ndarray:
     "(m, 4, pixels) how `_unit(targets)` changes with row scale, row shift, column scale and column shift."
     side, goal = targets.shape[-1], _unit(targets)
     inside, at = _inside(side), np.meshgrid(_grid(side), _grid(side), indexing="ij")
-    size = (targets[:, inside].std(1, keepdims=True) + 1e-6) * inside.sum()**.5
-    dy, dx = (d[:, inside] * (side/2) / size for d in np.gradient(targets, axis=(1, 2)))
-    slopes = np.stack([dy*at[0][inside], dy, dx*at[1][inside], dx], 1)
+    size = (targets[:, inside].std(1, keepdims=True) + 1e-6) * inside.sum() ** 0.5
+    dy, dx = (d[:, inside] * (side / 2) / size for d in np.gradient(targets, axis=(1, 2)))
+    slopes = np.stack([dy * at[0][inside], dy, dx * at[1][inside], dx], 1)
     slopes -= slopes.mean(2, keepdims=True)
     return slopes - slopes @ goal[:, :, None] * goal[:, None]
 
 # %% ../nbs/05_duplicates.ipynb #e85456a2
-TILE = 8 # pixels
+TILE = 8  # pixels
 
-def _tiles(x:np.ndarray)->np.ndarray:
+
+def _tiles(x: np.ndarray) -> np.ndarray:
     "(n, 64, 64) → (n, tiles, 64): those that lie mostly in the brain."
     n = SIDE // TILE
-    inside = _inside(SIDE).reshape(n, TILE, n, TILE).mean((1, 3)).ravel() > .6
-    x = x.reshape(-1, n, TILE, n, TILE).swapaxes(2, 3).reshape(-1, n*n, TILE*TILE)[:, inside]
+    inside = _inside(SIDE).reshape(n, TILE, n, TILE).mean((1, 3)).ravel() > 0.6
+    x = x.reshape(-1, n, TILE, n, TILE).swapaxes(2, 3).reshape(-1, n * n, TILE * TILE)[:, inside]
     return x - x.mean(2, keepdims=True)
 
-def likeness(a:np.ndarray, # (m, 64, 64) from `contrast`
-             b:np.ndarray, # (m, 64, 64), aligned with `a`
-            )->np.ndarray: # (m,) -1..1
+
+def likeness(
+    a: np.ndarray,  # (m, 64, 64) from `contrast`
+    b: np.ndarray,  # (m, 64, 64), aligned with `a`
+) -> np.ndarray:  # (m,) -1..1
     "Take the median over tiles of the correlation within a tile."
     a, b = _tiles(a), _tiles(b)
-    return np.median((a*b).sum(2) / (np.sqrt((a*a).sum(2)*(b*b).sum(2)) + 1e-6), axis=1)
+    return np.median((a * b).sum(2) / (np.sqrt((a * a).sum(2) * (b * b).sum(2)) + 1e-6), axis=1)
 
 # %% ../nbs/05_duplicates.ipynb #66fa611c
-ALIKE = .84 # likeness from which two pictures are taken for the same
+ALIKE = 0.84  # likeness from which two pictures are taken for the same
 
-def _compare(thumbs:np.ndarray, block:int=128)->tuple[np.ndarray, np.ndarray]:
+
+def _compare(thumbs: np.ndarray, block: int = 128) -> tuple[np.ndarray, np.ndarray]:
     "Candidate pairs (m, 2) and their likeness (m,): 0 where they stay unlike after a rough alignment."
     n, half = len(thumbs), SIDE // 2
     rough = contrast(thumbs, 1, 5).reshape(n, half, 2, half, 2).mean((2, 4))
-    fine = contrast(thumbs, .7, 3)
+    fine = contrast(thumbs, 0.7, 3)
     pairs, poses = propose(rough)
     found = Parallel(n_jobs=-1, prefer="threads")(
-        delayed(_likeness)(rough, fine, pairs[s:s + block], poses[s:s + block]) for s in range(0, len(pairs), block))
+        delayed(_likeness)(rough, fine, pairs[s : s + block], poses[s : s + block]) for s in range(0, len(pairs), block)
+    )
     return pairs, np.concatenate([*found, np.zeros(0)])
 
-def _likeness(rough:np.ndarray, fine:np.ndarray, pairs:np.ndarray, poses:np.ndarray)->np.ndarray:
+
+def _likeness(rough: np.ndarray, fine: np.ndarray, pairs: np.ndarray, poses: np.ndarray) -> np.ndarray:
     i, j = pairs.T
     poses = align(rough[i], rough[j], poses, 6)
-    near = np.flatnonzero((_unit(warp(rough[i], poses)) * _unit(rough[j])).sum(1) > .4)
+    near = np.flatnonzero((_unit(warp(rough[i], poses)) * _unit(rough[j])).sum(1) > 0.4)
     i, j, scores = i[near], j[near], np.zeros(len(pairs))
     scores[near] = likeness(warp(fine[i], align(fine[i], fine[j], poses[near], 4)), fine[j])
     return scores
 
 # %% ../nbs/05_duplicates.ipynb #09ad4682
-def find_groups(pictures:Iterable, # (rows, columns) arrays of any size and scale, or picture files; read one by one
-                keys:Sequence[str], # one name per picture
-                alike:float=ALIKE, # likeness from which two pictures are the same, -1..1
-               )->tuple[dict[str, str], pd.DataFrame]: # key → first key of its group; matches with columns a, b, score
+def find_groups(
+    pictures: Iterable,  # (rows, columns) arrays of any size and scale, or picture files; read one by one
+    keys: Sequence[str],  # one name per picture
+    alike: float = ALIKE,  # likeness from which two pictures are the same, -1..1
+) -> tuple[dict[str, str], pd.DataFrame]:  # key → first key of its group; matches with columns a, b, score
     "Group the pictures that show the same slice, directly or over others; raises `UserError` unless there is one key per picture."
     thumbs, keys = [descriptor(p) for p in pictures], np.asarray(keys, dtype=object)
     if len(thumbs) != len(keys) or len(set(keys)) < len(keys):
@@ -210,7 +256,7 @@ def find_groups(pictures:Iterable, # (rows, columns) arrays of any size and scal
     return _group(np.stack(thumbs), keys, alike) if len(keys) else ({}, pd.DataFrame(columns=["a", "b", "score"]))
 
 # %% ../nbs/05_duplicates.ipynb #99f242f6
-def _group(thumbs:np.ndarray, keys:np.ndarray, alike:float)->tuple[dict[str, str], pd.DataFrame]:
+def _group(thumbs: np.ndarray, keys: np.ndarray, alike: float) -> tuple[dict[str, str], pd.DataFrame]:
     n, codes = len(keys), pd.factorize(np.array([hashlib.sha256(t).hexdigest() for t in thumbs]))[0]
     first = np.unique(codes, return_index=True)[1]
     pairs, scores = _compare(thumbs[first])
@@ -223,69 +269,109 @@ def _group(thumbs:np.ndarray, keys:np.ndarray, alike:float)->tuple[dict[str, str
     return dict(zip(keys, names, strict=True)), matches.assign(a=keys[matches.a], b=keys[matches.b])
 
 # %% ../nbs/05_duplicates.ipynb #1e791836
-def group_cases(cases:Sequence[Case], # from any sources
-                alike:float=ALIKE, # likeness from which two pictures are the same, -1..1
-                workers:int|None=None, # threads that read pictures; None: one per core
-               )->tuple[dict[str, str], pd.DataFrame]: # case → first case of its group, for all; matches with columns a, b, score
+def group_cases(
+    cases: Sequence[Case],  # from any sources
+    alike: float = ALIKE,  # likeness from which two pictures are the same, -1..1
+    workers: int | None = None,  # threads that read pictures; None: one per core
+) -> tuple[dict[str, str], pd.DataFrame]:  # case → first case of its group, for all; matches with columns a, b, score
     "Group the pictures among cases by what they show; a volume and a picture that cannot be read stay alone."
     pictures = [c for c in cases if c.kind == "picture"]
     thumbs = Parallel(n_jobs=workers or -1, prefer="threads")(delayed(_thumb)(c) for c in pictures)
     known = [(t, c.case) for t, c in zip(thumbs, pictures, strict=True) if t is not None]
     groups = {c.case: c.case for c in cases}
-    if not known: return groups, pd.DataFrame(columns=["a", "b", "score"])
+    if not known:
+        return groups, pd.DataFrame(columns=["a", "b", "score"])
     found, matches = _group(np.stack([t for t, _ in known]), np.array([k for _, k in known], dtype=object), alike)
     return groups | found, matches
 
-def _thumb(case:Case)->np.ndarray|None:
-    try: return descriptor(next(iter(case.images.values()))[0])
-    except UserError: return None
+
+def _thumb(case: Case) -> np.ndarray | None:
+    try:
+        return descriptor(next(iter(case.images.values()))[0])
+    except UserError:
+        return None
 
 # %% ../nbs/05_duplicates.ipynb #4f9e75ae
-def _read_index(store:Path)->pd.DataFrame:
+def _read_index(store: Path) -> pd.DataFrame:
     "One row per slice with the part of the split it is in; raises `UserError` when there is no finished store."
     names = ["index.csv", "split.json", "store.json"]
     missing = [n for n in names if not (store / n).is_file()]
-    if missing: raise UserError(f"{store} is no finished store", f"no {', '.join(missing)}", "make it with `brainmtl prepare`")
-    index = pd.read_csv(store / "index.csv", dtype=dict.fromkeys(("source", "patient", "case", "group"), str), keep_default_na=False)
+    if missing:
+        raise UserError(f"{store} is no finished store", f"no {', '.join(missing)}", "make it with `brainmtl prepare`")
+    index = pd.read_csv(
+        store / "index.csv", dtype=dict.fromkeys(("source", "patient", "case", "group"), str), keep_default_na=False
+    )
     split = read_json(store / "split.json")
-    return index.assign(split=index.group.map({g: part for part in ("train", "val", "test") for g in split[part]}).fillna("none"))
+    return index.assign(
+        split=index.group.map({g: part for part in ("train", "val", "test") for g in split[part]}).fillna("none")
+    )
 
-def _counts(index:pd.DataFrame)->list[dict]:
+
+def _counts(index: pd.DataFrame) -> list[dict]:
     "One record per source, label and part of the split."
-    table = index.groupby(["source", "cls", "split"]).agg(slices=("case", "size"), cases=("case", "nunique"), groups=("group", "nunique"))
+    table = index.groupby(["source", "cls", "split"]).agg(
+        slices=("case", "size"), cases=("case", "nunique"), groups=("group", "nunique")
+    )
     return table.reset_index().astype(object).to_dict("records")
 
-def _joined(index:pd.DataFrame)->list[dict]:
+
+def _joined(index: pd.DataFrame) -> list[dict]:
     "Groups of more than one picture, the largest first."
     pictures = index[index.kind == "picture"].drop_duplicates("case")
-    found = [dict(group=g, split=sorted(set(p.split)), sources=sorted(set(p.source)), cases=p.case.tolist(), cls=p.cls.tolist())
-             for g, p in pictures.groupby("group") if len(p) > 1]
+    found = [
+        dict(
+            group=g,
+            split=sorted(set(p.split)),
+            sources=sorted(set(p.source)),
+            cases=p.case.tolist(),
+            cls=p.cls.tolist(),
+        )
+        for g, p in pictures.groupby("group")
+        if len(p) > 1
+    ]
     return sorted(found, key=lambda g: (-len(g["cases"]), g["group"]))
 
 # %% ../nbs/05_duplicates.ipynb #ce28dc88
-def audit(store_folder:str|Path, # a finished store
-          out_dir:str|Path|None=None, # where audit.json, audit.md and the pages go; None: `audit` in the store's own folder
-         )->dict: # what audit.json holds: counts, groups, conflicts, parted, unreadable, pages
+def audit(
+    store_folder: str | Path,  # a finished store
+    out_dir: str
+    | Path
+    | None = None,  # where audit.json, audit.md and the pages go; None: `audit` in the store's own folder
+) -> dict:  # what audit.json holds: counts, groups, conflicts, parted, unreadable, pages
     "Say what a store holds and show its groups; raises `UserError` when the folder is no finished store. The pages show patients."
     store = Path(store_folder)
     index, info, out = _read_index(store), read_json(store / "store.json"), Path(out_dir or store / "audit")
     groups = _joined(index)
     failed = {case: f["problem"] if isinstance(f, dict) else f for case, f in info.get("failed", {}).items()}
-    parted = sorted(str(v) for key in ("patient", "group") for v, n in index.groupby(key).split.nunique().items() if n > 1)
-    report = dict(store=store.name, cases=int(index.case.nunique()), slices=len(index), counts=_counts(index), groups=groups,
-                  conflicts=[g["group"] for g in groups if len(set(g["cls"])) > 1], parted=parted,
-                  unreadable=[*map(str, info.get("problems", [])), *failed.values()])
-    for old in out.glob("groups-*.png"): old.unlink()
-    report["pages"] = [_page(store, groups[n:n + 12], out / f"groups-{n//12 + 1:02}.png") for n in range(0, len(groups), 12)]
+    parted = sorted(
+        str(v) for key in ("patient", "group") for v, n in index.groupby(key).split.nunique().items() if n > 1
+    )
+    report = dict(
+        store=store.name,
+        cases=int(index.case.nunique()),
+        slices=len(index),
+        counts=_counts(index),
+        groups=groups,
+        conflicts=[g["group"] for g in groups if len(set(g["cls"])) > 1],
+        parted=parted,
+        unreadable=[*map(str, info.get("problems", [])), *failed.values()],
+    )
+    for old in out.glob("groups-*.png"):
+        old.unlink()
+    report["pages"] = [
+        _page(store, groups[n : n + 12], out / f"groups-{n // 12 + 1:02}.png") for n in range(0, len(groups), 12)
+    ]
     write_json(out / "audit.json", report)
-    with atomic_path(out / "audit.md") as tmp: tmp.write_text(_text(report), encoding="utf-8")
+    with atomic_path(out / "audit.md") as tmp:
+        tmp.write_text(_text(report), encoding="utf-8")
     return report
 
 # %% ../nbs/05_duplicates.ipynb #1762d200
-THUMB = 96 # pixels of a picture on a page
+THUMB = 96  # pixels of a picture on a page
 PRIVATE = "The pages beside this file show pictures of patients. Do not publish them."
 
-def _page(store:Path, groups:list[dict], path:Path)->str:
+
+def _page(store: Path, groups: list[dict], path: Path) -> str:
     "Draw one row per group, at most nine pictures each; returns the file's name."
     page = Image.new("RGB", (THUMB * min(9, max(len(g["cases"]) for g in groups)), (THUMB + 14) * len(groups)))
     draw = ImageDraw.Draw(page)
@@ -293,26 +379,39 @@ def _page(store:Path, groups:list[dict], path:Path)->str:
         y, conflict = row * (THUMB + 14), len(set(group["cls"])) > 1
         title = f"{group['group']} · {len(group['cases'])} pictures · {'/'.join(group['split'])} · cls {group['cls']}"
         draw.text((2, y + 1), title.encode("latin-1", "replace").decode("latin-1"), fill="red" if conflict else "white")
-        for n, case in enumerate(group["cases"][:9]): page.paste(_thumbnail(store / "cases" / case), (n * THUMB, y + 14))
-    with atomic_path(path) as tmp: page.save(tmp, format="PNG")
+        for n, case in enumerate(group["cases"][:9]):
+            page.paste(_thumbnail(store / "cases" / case), (n * THUMB, y + 14))
+    with atomic_path(path) as tmp:
+        page.save(tmp, format="PNG")
     return path.name
 
-def _thumbnail(case:Path)->Image.Image:
+
+def _thumbnail(case: Path) -> Image.Image:
     "The first prepared slice, its 1st to 99th percentile as black to white."
     picture = np.load(case / "image.npy", mmap_mode="r")[0, 0].astype(np.float32)
     low, high = np.percentile(picture, [1, 99])
-    return Image.fromarray((np.clip((picture - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)).resize((THUMB - 2, THUMB - 2))
+    return Image.fromarray((np.clip((picture - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)).resize(
+        (THUMB - 2, THUMB - 2)
+    )
 
 # %% ../nbs/05_duplicates.ipynb #b1b32083
-def _table(rows:list[dict], columns:list[str])->str:
+def _table(rows: list[dict], columns: list[str]) -> str:
     lines = [columns, ["---"] * len(columns), *([str(r[c]) for c in columns] for r in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) if rows else "None."
 
-def _bullets(lines:Iterable[str])->str: return "\n".join(f"- {line}" for line in lines) or "None."
 
-def _text(report:dict)->str:
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines) or "None."
+
+
+def _text(report: dict) -> str:
     "The audit as Markdown."
-    def line(g): return dict(group=g["group"], split="/".join(g["split"]), cls=" ".join(map(str, g["cls"])), cases=", ".join(g["cases"]))
+
+    def line(g):
+        return dict(
+            group=g["group"], split="/".join(g["split"]), cls=" ".join(map(str, g["cls"])), cases=", ".join(g["cases"])
+        )
+
     groups = [line(g) for g in report["groups"]]
     parts = {
         "Counts": _table(report["counts"], ["source", "cls", "split", "slices", "cases", "groups"]),
@@ -320,6 +419,7 @@ def _text(report:dict)->str:
         "Groups with both labels": _bullets(report["conflicts"]),
         "Patients or groups in two parts of the split": _bullets(report["parted"]),
         "Files that could not be used": _bullets(report["unreadable"]),
-        "Pages": _bullets(f"![groups]({p})" for p in report["pages"])}
+        "Pages": _bullets(f"![groups]({p})" for p in report["pages"]),
+    }
     head = f"# Audit of {report['store']}\n\n{report['cases']} cases, {report['slices']} slices. {PRIVATE}"
     return "\n\n".join([head, *(f"## {title}\n\n{text}" for title, text in parts.items())]) + "\n"

@@ -11,53 +11,71 @@ from torch import Tensor, nn
 from .files import UserError
 
 # %% ../nbs/10_encoder.ipynb #b13cec5a
-def make_norm(kind:str, # "batch", "instance" or "group"
-              channels:int, # channels to normalise
-             )->nn.Module: # the layer
+def make_norm(
+    kind: str,  # "batch", "instance" or "group"
+    channels: int,  # channels to normalise
+) -> nn.Module:  # the layer
     "Build a normalisation layer; raises `UserError` for an unknown kind."
-    if kind == "batch": return nn.BatchNorm2d(channels)
-    if kind == "instance": return nn.InstanceNorm2d(channels, affine=True)
-    if kind == "group": return nn.GroupNorm(min(8, channels), channels)
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    if kind == "instance":
+        return nn.InstanceNorm2d(channels, affine=True)
+    if kind == "group":
+        return nn.GroupNorm(min(8, channels), channels)
     raise UserError("norm must be batch, instance or group", got=kind)
+
 
 class ConvBlock(nn.Sequential):
     "Two 3×3 convolutions, each followed by normalisation and ReLU; the size of the map stays."
 
-    def __init__(self,
-                 in_channels:int, # channels that come in
-                 out_channels:int, # channels that go out
-                 norm:str="batch"): # see `make_norm`
-        layers:list[nn.Module] = []
+    def __init__(
+        self,
+        in_channels: int,  # channels that come in
+        out_channels: int,  # channels that go out
+        norm: str = "batch",
+    ):  # see `make_norm`
+        layers: list[nn.Module] = []
         for channels in (in_channels, out_channels):
-            layers += [nn.Conv2d(channels, out_channels, 3, padding=1, bias=False), make_norm(norm, out_channels), nn.ReLU(inplace=True)]
+            layers += [
+                nn.Conv2d(channels, out_channels, 3, padding=1, bias=False),
+                make_norm(norm, out_channels),
+                nn.ReLU(inplace=True),
+            ]
         super().__init__(*layers)
 
 # %% ../nbs/10_encoder.ipynb #5fec8e10
 class UNetEncoder(nn.Module):
     "A U-Net's contracting path: `depth` poolings, channels doubled at each (Ronneberger et al. 2015), after an optional space-to-depth stem (Shi et al. 2016)."
 
-    def __init__(self,
-                 in_channels:int=1, # modalities
-                 base:int=32, # channels at the finest level
-                 depth:int=3, # number of poolings
-                 norm:str="batch", # see `make_norm`
-                 stem:int=1): # blocks of stem × stem pixels become channels of one pixel before the first convolution
+    def __init__(
+        self,
+        in_channels: int = 1,  # modalities
+        base: int = 32,  # channels at the finest level
+        depth: int = 3,  # number of poolings
+        norm: str = "batch",  # see `make_norm`
+        stem: int = 1,
+    ):  # blocks of stem × stem pixels become channels of one pixel before the first convolution
         super().__init__()
         self.unit, self.channels = stem * 2**depth, [base * 2**level for level in range(depth + 1)]
         self.stem, widths = nn.PixelUnshuffle(stem), [in_channels * stem**2, *self.channels]
         self.blocks = nn.ModuleList([ConvBlock(i, o, norm) for i, o in zip(widths, widths[1:])])
         self.pool = nn.MaxPool2d(2)
 
-    def forward(self,
-                x:Tensor, # slices (B, C, H, W); H and W divide by stem·2**depth
-               )->list[Tensor]: # [x0, x1, …, bottleneck]: x0 is (B, base, H/stem, W/stem), each of the others half the size of the one before
+    def forward(
+        self,
+        x: Tensor,  # slices (B, C, H, W); H and W divide by stem·2**depth
+    ) -> list[
+        Tensor
+    ]:  # [x0, x1, …, bottleneck]: x0 is (B, base, H/stem, W/stem), each of the others half the size of the one before
         "Return the features of every level; raises `UserError` when the size does not divide."
         self._check(x)
         features = [self.blocks[0](self.stem(x))]
-        for block in self.blocks[1:]: features.append(block(self.pool(features[-1])))
+        for block in self.blocks[1:]:
+            features.append(block(self.pool(features[-1])))
         return features
 
-    def _check(self, x:Tensor):
+    def _check(self, x: Tensor):
         unit, (H, W) = self.unit, x.shape[-2:]
         cure = f"pad to ({-(-H // unit) * unit}, {-(-W // unit) * unit})"
-        if H % unit or W % unit: raise UserError(f"height and width must divide by {unit}", got=(H, W), cure=cure)
+        if H % unit or W % unit:
+            raise UserError(f"height and width must divide by {unit}", got=(H, W), cure=cure)

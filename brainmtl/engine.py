@@ -18,51 +18,71 @@ from .files import UserError, need_extra
 from .predict import Predictor
 
 # %% ../nbs/47_engine.ipynb #8c0693b4
-def openvino_run(graph:bytes, # content of model.onnx
-                 bf16:bool=False, # multiply in bfloat16? only where the processor has it
-                )->Run: # slices to (pixels' probability, log odds)
+def openvino_run(
+    graph: bytes,  # content of model.onnx
+    bf16: bool = False,  # multiply in bfloat16? only where the processor has it
+) -> Run:  # slices to (pixels' probability, log odds)
     "Let OpenVINO execute a graph on the CPU, with torch's number of threads; each calling thread has a request of its own, so that calls may overlap."
     import openvino
+
     core, mine = openvino.Core(), local()
-    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32"}
+    hints = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+    }
     compiled = core.compile_model(core.read_model(graph), "CPU", hints)
+
     def run(slices):
-        if not hasattr(mine, "request"): mine.request = compiled.create_infer_request()
+        if not hasattr(mine, "request"):
+            mine.request = compiled.create_infer_request()
         found = mine.request.infer({"slices": slices}, share_inputs=True)
         return found["seg"], found["logit"]
+
     return run
 
 # %% ../nbs/47_engine.ipynb #4724501e
 class OpenVinoPredictor(Predictor):
     "A `Predictor` whose network is run by OpenVINO; Grad-CAM and dropout, which need torch, stay with torch."
+
     engine = "openvino"
 
-    def __init__(self,
-                 checkpoint:str|Path|None=None, # folder of a trained stage; None: the reference model
-                 precision:str|None=None): # "bf16" or "fp32"; None: bf16 where the hardware has it
+    def __init__(
+        self,
+        checkpoint: str | Path | None = None,  # folder of a trained stage; None: the reference model
+        precision: str | None = None,
+    ):  # "bf16" or "fp32"; None: bf16 where the hardware has it
         need_extra("the engine openvino", "openvino", "openvino", "onnx", "onnxscript", "onnxruntime")
         super().__init__(checkpoint, "cpu", precision)
         graph = onnx_graph(self)[0]
         self._prove(graph)
         self.run = openvino_run(graph, self.runtime.dtype == torch.bfloat16)
 
-    def _prove(self, graph:bytes):
+    def _prove(self, graph: bytes):
         "Refuse an engine that answers something else than torch in float32."
         prove(openvino_run(graph), self, "OpenVINO", "use the versions in constraints.txt, or the engine torch")
 
-    def _ask(self, x:Tensor, features:bool)->dict[str, Any]:
-        if features: return super()._ask(x, features)
+    def _ask(self, x: Tensor, features: bool) -> dict[str, Any]:
+        if features:
+            return super()._ask(x, features)
         return dict(zip(("seg", "logit"), map(torch.from_numpy, self.run(x.numpy()))))
 
 # %% ../nbs/47_engine.ipynb #e30fccf8
 ENGINES = ("torch", "openvino")
 
-def open_predictor(checkpoint:str|Path|None=None, # folder of a trained stage; None: the reference model
-                   device:str|None=None, # "cpu", "cuda", …; None: the best there is
-                   engine:str="torch", # of `ENGINES`
-                  )->Predictor: # ready to answer
+
+def open_predictor(
+    checkpoint: str | Path | None = None,  # folder of a trained stage; None: the reference model
+    device: str | None = None,  # "cpu", "cuda", …; None: the best there is
+    engine: str = "torch",  # of `ENGINES`
+) -> Predictor:  # ready to answer
     "Load a network with the engine asked for; raises `UserError` for an unknown one, and for OpenVINO on anything but the CPU."
-    if engine not in ENGINES: raise UserError(f"the engine must be {' or '.join(ENGINES)}", got=engine)
-    if engine == "torch": return Predictor(checkpoint, device)
-    if device not in (None, "cpu"): raise UserError("the engine openvino runs on the CPU here", device, "leave the device out, or use the engine torch")
+    if engine not in ENGINES:
+        raise UserError(f"the engine must be {' or '.join(ENGINES)}", got=engine)
+    if engine == "torch":
+        return Predictor(checkpoint, device)
+    if device not in (None, "cpu"):
+        raise UserError(
+            "the engine openvino runs on the CPU here", device, "leave the device out, or use the engine torch"
+        )
     return OpenVinoPredictor(checkpoint)

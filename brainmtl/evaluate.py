@@ -24,21 +24,38 @@ from tqdm.auto import tqdm
 
 from .dataset import MultiSourceDataset, make_loader, select_rows
 from .files import UserError, atomic_path, write_json
-from .metrics import (auc, bootstrap_ci, bootstrap_draws, cls_intervals, cls_stat, dice, ece_by_chance, hd95, interval, iou, pooled_dice,
-                              seg_counts, surface_dice, verdict, weighted_mean)
+from brainmtl.metrics import (
+    auc,
+    bootstrap_ci,
+    bootstrap_draws,
+    cls_intervals,
+    cls_stat,
+    dice,
+    ece_by_chance,
+    hd95,
+    interval,
+    iou,
+    pooled_dice,
+    seg_counts,
+    surface_dice,
+    verdict,
+    weighted_mean,
+)
 from .model import MultiTaskModel, ask, load_checkpoint
 from .recipe import STAGES
 from .runtime import Runtime, choose_runtime
 from .store import Store, open_store
 
 # %% ../nbs/30_evaluate.ipynb #75094a6e
-def clean_mask(probability:np.ndarray, # tumour probability of a whole case, slices in order, (S, H, W)
-               threshold:float=.5, # a pixel is tumour at or above this
-               min_island:float=0., # islands smaller than this part of the largest one are dropped, [0, 1]
-              )->np.ndarray: # bool, same shape
+def clean_mask(
+    probability: np.ndarray,  # tumour probability of a whole case, slices in order, (S, H, W)
+    threshold: float = 0.5,  # a pixel is tumour at or above this
+    min_island: float = 0.0,  # islands smaller than this part of the largest one are dropped, [0, 1]
+) -> np.ndarray:  # bool, same shape
     "Cut the probability at the threshold and drop small islands, connected through corners and neighbouring slices."
     mask = np.asarray(probability) >= threshold
-    if not min_island or not mask.any(): return mask
+    if not min_island or not mask.any():
+        return mask
     box = ndimage.find_objects(mask.view(np.uint8))[0]
     islands, n = ndimage.label(mask[box], np.ones((3, 3, 3)))
     sizes = np.bincount(islands.ravel(), minlength=n + 1)
@@ -48,27 +65,56 @@ def clean_mask(probability:np.ndarray, # tumour probability of a whole case, sli
 
 # %% ../nbs/30_evaluate.ipynb #58e75d9d
 TASKS = ("seg", "cls")
-TOLERANCE_MM = 2.                                  # of the surface Dice
-COLUMNS = ["source", "patient", "case", "group", "kind", "slice", "z", "split", "cls", "has_mask", "tumour_px", "foreground", "spacing_mm"]
+TOLERANCE_MM = 2.0  # of the surface Dice
+COLUMNS = [
+    "source",
+    "patient",
+    "case",
+    "group",
+    "kind",
+    "slice",
+    "z",
+    "split",
+    "cls",
+    "has_mask",
+    "tumour_px",
+    "foreground",
+    "spacing_mm",
+]
 
-def trained_tasks(meta:dict, # content of model.json
-                 )->tuple: # of "seg" and "cls", those whose loss had weight in this stage or before; both when nothing is known
+
+def trained_tasks(
+    meta: dict,  # content of model.json
+) -> tuple:  # of "seg" and "cls", those whose loss had weight in this stage or before; both when nothing is known
     "Say which answers the network has learnt; an untrained head is not asked."
-    recipe, stages = meta.get("recipe"), STAGES[:STAGES.index(meta["run_stage"]) + 1] if meta.get("run_stage") in STAGES else STAGES
+    recipe, stages = (
+        meta.get("recipe"),
+        STAGES[: STAGES.index(meta["run_stage"]) + 1] if meta.get("run_stage") in STAGES else STAGES,
+    )
     done = [recipe[s] for s in stages if recipe and recipe[s]["steps"]]
     return tuple(t for t in TASKS if not done or any(s[f"lambda_{t}"] for s in done))
 
-def settings(meta:dict|None=None, # content of model.json; None: the defaults
-            )->dict: # flip, min_island, temperature, tasks, seg, cls, sensitive (thresholds)
+
+def settings(
+    meta: dict | None = None,  # content of model.json; None: the defaults
+) -> dict:  # flip, min_island, temperature, tasks, seg, cls, sensitive (thresholds)
     "Read from a checkpoint's description how its answers are to be taken, so that evaluation and prediction agree."
     meta = meta or {}
     how, cut = meta.get("predict") or {}, meta.get("thresholds") or {}
-    return dict(flip=bool(how.get("flip", False)), min_island=float(how.get("min_island", 0)),
-        temperature=float(meta.get("temperature") or 1.), tasks=trained_tasks(meta),
-        seg=float(cut.get("seg", .5)), cls=float(cut.get("cls", .5)), sensitive=cut.get("sensitive"))
+    return dict(
+        flip=bool(how.get("flip", False)),
+        min_island=float(how.get("min_island", 0)),
+        temperature=float(meta.get("temperature") or 1.0),
+        tasks=trained_tasks(meta),
+        seg=float(cut.get("seg", 0.5)),
+        cls=float(cut.get("cls", 0.5)),
+        sensitive=cut.get("sensitive"),
+    )
 
 # %% ../nbs/30_evaluate.ipynb #a92dd1a9
-def _answers(model:MultiTaskModel, store:Store, order:np.ndarray, runtime:Runtime, how:dict, batch:int, progress:bool)->Iterator[tuple]:
+def _answers(
+    model: MultiTaskModel, store: Store, order: np.ndarray, runtime: Runtime, how: dict, batch: int, progress: bool
+) -> Iterator[tuple]:
     "Yield (row, probability of its pixels or None, logit or NaN), slice by slice in the given order."
     loader = make_loader(MultiSourceDataset(store, order), batch=batch)
     for items in tqdm(loader, desc="predict", unit="batch", disable=not progress):
@@ -77,9 +123,12 @@ def _answers(model:MultiTaskModel, store:Store, order:np.ndarray, runtime:Runtim
         for i, row in enumerate(items["row"]):
             yield row, None if seg is None else seg[i], np.nan if out["logit"] is None else float(out["logit"][i])
 
-def _places(about:pd.DataFrame)->np.ndarray: return (about.slice - about.slice.min()).to_numpy()
 
-def _volume(planes:Iterable[np.ndarray], about:pd.DataFrame)->np.ndarray:
+def _places(about: pd.DataFrame) -> np.ndarray:
+    return (about.slice - about.slice.min()).to_numpy()
+
+
+def _volume(planes: Iterable[np.ndarray], about: pd.DataFrame) -> np.ndarray:
     "Stack planes (H, W) at their places; slices that were not stored are 0."
     planes, at = np.stack(list(planes)), _places(about)
     volume = np.zeros((at.max() + 1, *planes.shape[1:]), planes.dtype)
@@ -87,14 +136,17 @@ def _volume(planes:Iterable[np.ndarray], about:pd.DataFrame)->np.ndarray:
     return volume
 
 # %% ../nbs/30_evaluate.ipynb #726dfaed
-def case_answers(model:MultiTaskModel, # network in evaluation mode
-                 store:Store, # prepared slices
-                 rows:np.ndarray, # rows of `store.index` to answer, in any order
-                 runtime:Runtime, # device and precision
-                 how:dict, # from `settings`: flip, tasks
-                 batch:int=8, # slices per forward pass; cases share one
-                 progress:bool=False, # show a progress bar?
-                )->Iterator[tuple[pd.DataFrame, Any, np.ndarray]]: # per case: its lines of the index, P(tumour) (S, H, W) or None, logits (n,)
+def case_answers(
+    model: MultiTaskModel,  # network in evaluation mode
+    store: Store,  # prepared slices
+    rows: np.ndarray,  # rows of `store.index` to answer, in any order
+    runtime: Runtime,  # device and precision
+    how: dict,  # from `settings`: flip, tasks
+    batch: int = 8,  # slices per forward pass; cases share one
+    progress: bool = False,  # show a progress bar?
+) -> Iterator[
+    tuple[pd.DataFrame, Any, np.ndarray]
+]:  # per case: its lines of the index, P(tumour) (S, H, W) or None, logits (n,)
     "Ask once per slice and give case after case, each from its first slice to its last; only one is in memory at a time."
     order = store.index.loc[rows].sort_values(["case", "slice"]).index.to_numpy()
     answers = _answers(model, store, order, runtime, how, batch, progress)
@@ -103,122 +155,191 @@ def case_answers(model:MultiTaskModel, # network in evaluation mode
         about = store.index.loc[list(asked)]
         yield about, None if seg[0] is None else _volume(seg, about), np.array(logits)
 
-def true_mask(store:Store, # prepared slices
-              about:pd.DataFrame, # lines of its index: slices of one masked case
-             )->np.ndarray: # bool (S, H, W), laid out as in `case_answers`
+
+def true_mask(
+    store: Store,  # prepared slices
+    about: pd.DataFrame,  # lines of its index: slices of one masked case
+) -> np.ndarray:  # bool (S, H, W), laid out as in `case_answers`
     "Give the reference mask of a case."
     return _volume((store.mask(r) > 0 for r in about.index), about)
 
 # %% ../nbs/30_evaluate.ipynb #634cdabf
-def _spacing(text:str)->tuple|None:
+def _spacing(text: str) -> tuple | None:
     "Millimetres per pixel (slice, row, column) from the store's `row/column/slice`; None when unknown."
     parts = str(text).split("/")
     return (float(parts[2]), float(parts[0]), float(parts[1])) if len(parts) == 3 else None
 
-def _score_case(store:Store, about:pd.DataFrame, seg:np.ndarray|None, logits:np.ndarray, how:dict)->list[dict]:
+
+def _score_case(store: Store, about: pd.DataFrame, seg: np.ndarray | None, logits: np.ndarray, how: dict) -> list[dict]:
     "Lines of one case: what its masks are worth, after which they are forgotten."
     lines = [dict(row=r, logit=z, pred_px=np.nan) for r, z in zip(about.index, logits)]
-    if seg is None: return lines
+    if seg is None:
+        return lines
     pred, at, first = clean_mask(seg, how["seg"], how["min_island"]), _places(about), about.iloc[0]
-    for line, drawn in zip(lines, pred[at]): line["pred_px"] = drawn.sum()
+    for line, drawn in zip(lines, pred[at]):
+        line["pred_px"] = drawn.sum()
     return _compare_case(lines, pred, true_mask(store, about), at, first) if first.has_mask else lines
 
-def _compare_case(lines:list[dict], pred:np.ndarray, true:np.ndarray, at:np.ndarray, about:pd.Series)->list[dict]:
+
+def _compare_case(
+    lines: list[dict], pred: np.ndarray, true: np.ndarray, at: np.ndarray, about: pd.Series
+) -> list[dict]:
     "Set the mask of a case (S, H, W) beside the true one, slice by slice and, where the spacing is known, in 3-D."
     spacing, whole = _spacing(about.spacing_mm) if about.kind == "volume" else None, {}
-    if spacing: whole = dict(volume_hd95_mm=hd95(pred, true, spacing), volume_surface_dice=surface_dice(pred, true, spacing, TOLERANCE_MM))
+    if spacing:
+        whole = dict(
+            volume_hd95_mm=hd95(pred, true, spacing),
+            volume_surface_dice=surface_dice(pred, true, spacing, TOLERANCE_MM),
+        )
     for line, p, t, tp, fp, fn in zip(lines, pred[at], true[at], *seg_counts(pred[at], true[at])[:3]):
         line.update(tp=tp, fp=fp, fn=fn, hd95_px=hd95(p, t) if t.any() else np.nan, **whole)
     return lines
 
 # %% ../nbs/30_evaluate.ipynb #c74a3790
-def predict_rows(model:MultiTaskModel, # network in evaluation mode
-                 store:Store, # prepared slices
-                 rows:np.ndarray, # rows of `store.index` to answer
-                 runtime:Runtime, # device and precision
-                 batch:int=8, # slices per forward pass; does not change the result
-                 meta:dict|None=None, # content of model.json: mirror, threshold, temperature; None: the defaults
-                 progress:bool=False, # show a progress bar?
-                )->pd.DataFrame: # one line per slice, in the order of `rows`; see the table below
+def predict_rows(
+    model: MultiTaskModel,  # network in evaluation mode
+    store: Store,  # prepared slices
+    rows: np.ndarray,  # rows of `store.index` to answer
+    runtime: Runtime,  # device and precision
+    batch: int = 8,  # slices per forward pass; does not change the result
+    meta: dict | None = None,  # content of model.json: mirror, threshold, temperature; None: the defaults
+    progress: bool = False,  # show a progress bar?
+) -> pd.DataFrame:  # one line per slice, in the order of `rows`; see the table below
     "Ask for masks and answers and keep the numbers that scoring needs, one case in memory at a time."
     how, rows = settings(meta), np.asarray(rows)
-    lines = [line for answer in case_answers(model, store, rows, runtime, how, batch, progress) for line in _score_case(store, *answer, how)]
-    scored = pd.DataFrame(lines, columns=["row", "logit", "pred_px", "tp", "fp", "fn", "hd95_px", "volume_hd95_mm", "volume_surface_dice"])
+    lines = [
+        line
+        for answer in case_answers(model, store, rows, runtime, how, batch, progress)
+        for line in _score_case(store, *answer, how)
+    ]
+    scored = pd.DataFrame(
+        lines, columns=["row", "logit", "pred_px", "tp", "fp", "fn", "hd95_px", "volume_hd95_mm", "volume_surface_dice"]
+    )
     table = store.index.loc[rows, COLUMNS].reset_index(drop=True)
     table = pd.concat([table.assign(row=rows), scored.set_index("row").loc[rows].reset_index(drop=True)], axis=1)
-    return table.assign(p=1/(1 + np.exp(-table.logit/how["temperature"])))
+    return table.assign(p=1 / (1 + np.exp(-table.logit / how["temperature"])))
 
 # %% ../nbs/30_evaluate.ipynb #b8b3dc31
-def case_table(table:pd.DataFrame, # slices, as `predict_rows` gives them
-              )->pd.DataFrame: # one line per case with a reference mask: tp, fp, fn, dice, dice_empty_is_1, iou, hd95_mm, surface_dice
+def case_table(
+    table: pd.DataFrame,  # slices, as `predict_rows` gives them
+) -> (
+    pd.DataFrame
+):  # one line per case with a reference mask: tp, fp, fn, dice, dice_empty_is_1, iou, hd95_mm, surface_dice
     "Sum the slices of each masked case: the Dice of a volume is that of its stored slices taken together."
     part = table[table.has_mask.astype(bool) & table.tp.notna()]
-    cases = part.groupby(["source", "case"], as_index=False).agg(group=("group", "first"), kind=("kind", "first"),
-        tumour_px=("tumour_px", "sum"), tp=("tp", "sum"), fp=("fp", "sum"), fn=("fn", "sum"),
-        hd95_mm=("volume_hd95_mm", "first"), surface_dice=("volume_surface_dice", "first"))
+    cases = part.groupby(["source", "case"], as_index=False).agg(
+        group=("group", "first"),
+        kind=("kind", "first"),
+        tumour_px=("tumour_px", "sum"),
+        tp=("tp", "sum"),
+        fp=("fp", "sum"),
+        fn=("fn", "sum"),
+        hd95_mm=("volume_hd95_mm", "first"),
+        surface_dice=("volume_surface_dice", "first"),
+    )
     counts = cases.tp.to_numpy(), cases.fp.to_numpy(), cases.fn.to_numpy()
     return cases.assign(dice=dice(*counts), dice_empty_is_1=dice(*counts, empty=1), iou=iou(*counts))
 
 # %% ../nbs/30_evaluate.ipynb #f547bfbe
-PENALTY_MM = 373.13            # BraTS's distance for a missed tumour: the diagonal of 240 × 240 × 155 mm
+PENALTY_MM = 373.13  # BraTS's distance for a missed tumour: the diagonal of 240 × 240 × 155 mm
 
-def _mean(values, clusters, n:int, seed, share:bool=True)->dict:
+
+def _mean(values, clusters, n: int, seed, share: bool = True) -> dict:
     "Mean of the defined values with its interval; its n counts what is defined."
     values, clusters = np.asarray(values, float), np.asarray(clusters, dtype=str)
     ok = np.isfinite(values)
-    if not ok.any(): return dict(value=None, low=None, high=None, n=0, clusters=0)
+    if not ok.any():
+        return dict(value=None, low=None, high=None, n=0, clusters=0)
     return bootstrap_ci(values[ok], clusters[ok], n=n, seed=seed, share=share)
 
-def _distance(values, clusters, penalty:float, n:int, seed)->dict:
+
+def _distance(values, clusters, penalty: float, n: int, seed) -> dict:
     "Mean of the finite distances, the number of missed tumours, and the mean that counts a miss as `penalty`."
     values = np.asarray(values, float)
-    return {**_mean(values, clusters, n, seed, False), "missed": int(np.isinf(values).sum()), "penalty": penalty,
-            "penalised": _mean(np.where(np.isinf(values), penalty, values), clusters, n, seed, False)}
+    return {
+        **_mean(values, clusters, n, seed, False),
+        "missed": int(np.isinf(values).sum()),
+        "penalty": penalty,
+        "penalised": _mean(np.where(np.isinf(values), penalty, values), clusters, n, seed, False),
+    }
 
-def _case_scores(cases:pd.DataFrame, n:int, seed)->dict|None:
+
+def _case_scores(cases: pd.DataFrame, n: int, seed) -> dict | None:
     "Scores of the volumes (or pictures) of one source."
-    if not len(cases): return None
+    if not len(cases):
+        return None
     full = cases[cases.tumour_px > 0]
     mean = lambda part, column: _mean(part[column], part.group, n, seed)
-    out = dict(dice=mean(full, "dice"), iou=mean(full, "iou"), reference_empty=int((cases.tumour_px == 0).sum()),
+    out = dict(
+        dice=mean(full, "dice"),
+        iou=mean(full, "iou"),
+        reference_empty=int((cases.tumour_px == 0).sum()),
         dice_all_empty_is_1=mean(cases, "dice_empty_is_1"),
-        pooled_dice=bootstrap_ci(tuple(cases[c].to_numpy() for c in ("tp", "fp", "fn")), cases.group, pooled_dice, n, seed))
-    if cases.kind.iloc[0] == "picture": return out
-    return {**out, "spacing_known": int(full.surface_dice.notna().sum()), "surface_dice_2mm": mean(full, "surface_dice"),
-            "hd95_mm": _distance(full.hd95_mm, full.group, PENALTY_MM, n, seed)}
+        pooled_dice=bootstrap_ci(
+            tuple(cases[c].to_numpy() for c in ("tp", "fp", "fn")), cases.group, pooled_dice, n, seed
+        ),
+    )
+    if cases.kind.iloc[0] == "picture":
+        return out
+    return {
+        **out,
+        "spacing_known": int(full.surface_dice.notna().sum()),
+        "surface_dice_2mm": mean(full, "surface_dice"),
+        "hd95_mm": _distance(full.hd95_mm, full.group, PENALTY_MM, n, seed),
+    }
 
 # %% ../nbs/30_evaluate.ipynb #80d8a0b1
-def segmentation_scores(table:pd.DataFrame, # slices of one source, as `predict_rows` gives them
-                        n:int=2000, # bootstrap replicates
-                        seed:int|tuple=0, # seed of the bootstrap
-                        size:int=256, # pixels per side of a prepared slice
-                       )->dict|None: # see the schema below; None when no mask was predicted
+def segmentation_scores(
+    table: pd.DataFrame,  # slices of one source, as `predict_rows` gives them
+    n: int = 2000,  # bootstrap replicates
+    seed: int | tuple = 0,  # seed of the bootstrap
+    size: int = 256,  # pixels per side of a prepared slice
+) -> dict | None:  # see the schema below; None when no mask was predicted
     "Protocol P4 for one source: volumes, pictures with masks, tumour slices, healthy slices."
     table = table[table.pred_px.notna()]
-    if not len(table): return None
+    if not len(table):
+        return None
     cases, masked = case_table(table), table[table.has_mask.astype(bool) & table.tp.notna()]
     sick, healthy = masked[masked.tumour_px > 0], table[table.cls == 0]
     counts = lambda part: tuple(part[c].to_numpy(float) for c in ("tp", "fp", "fn"))
     mean = lambda values, part, share=True: _mean(values, part.group, n, seed, share)
-    return dict(n_slices=len(table), n_masked=len(masked), n_tumour=len(sick), n_healthy=len(healthy),
-        volume=_case_scores(cases[cases.kind == "volume"], n, seed), picture=_case_scores(cases[cases.kind == "picture"], n, seed),
-        tumour_slice=dict(dice=mean(dice(*counts(sick)), sick), iou=mean(iou(*counts(sick)), sick),
-            hd95_px=_distance(sick.hd95_px, sick.group, size*2**.5, n, seed), missed=int((sick.pred_px == 0).sum())) if len(sick) else None,
+    return dict(
+        n_slices=len(table),
+        n_masked=len(masked),
+        n_tumour=len(sick),
+        n_healthy=len(healthy),
+        volume=_case_scores(cases[cases.kind == "volume"], n, seed),
+        picture=_case_scores(cases[cases.kind == "picture"], n, seed),
+        tumour_slice=dict(
+            dice=mean(dice(*counts(sick)), sick),
+            iou=mean(iou(*counts(sick)), sick),
+            hd95_px=_distance(sick.hd95_px, sick.group, size * 2**0.5, n, seed),
+            missed=int((sick.pred_px == 0).sum()),
+        )
+        if len(sick)
+        else None,
         masked_slice=dict(dice_empty_is_1=mean(dice(*counts(masked), empty=1), masked)) if len(masked) else None,
-        healthy_slice=dict(false_px=mean(healthy.pred_px, healthy, False), any_false=mean(healthy.pred_px > 0, healthy)) if len(healthy) else None)
+        healthy_slice=dict(false_px=mean(healthy.pred_px, healthy, False), any_false=mean(healthy.pred_px > 0, healthy))
+        if len(healthy)
+        else None,
+    )
 
 # %% ../nbs/30_evaluate.ipynb #a319548a
-def _sigmoid(z): return 1/(1 + np.exp(-np.asarray(z, float)))
+def _sigmoid(z):
+    return 1 / (1 + np.exp(-np.asarray(z, float)))
 
-def classification_scores(table:pd.DataFrame, # slices, as `predict_rows` gives them
-                          threshold:float=.5, # operating point fixed on validation
-                          sensitive:float|None=None, # second operating point: 95 % sensitivity on validation
-                          n:int=2000, # bootstrap replicates
-                          seed:int|tuple=0, # seed of the bootstrap
-                         )->tuple: # scores (see the schema below) and their draws; (None, {}) when no answer was given
+
+def classification_scores(
+    table: pd.DataFrame,  # slices, as `predict_rows` gives them
+    threshold: float = 0.5,  # operating point fixed on validation
+    sensitive: float | None = None,  # second operating point: 95 % sensitivity on validation
+    n: int = 2000,  # bootstrap replicates
+    seed: int | tuple = 0,  # seed of the bootstrap
+) -> tuple:  # scores (see the schema below) and their draws; (None, {}) when no answer was given
     "Protocol P5 for one source, or for all of them pooled."
     table = table[table.p.notna()]
-    if not len(table): return None, {}
+    if not len(table):
+        return None, {}
     y, p = table.cls.to_numpy(float), table.p.to_numpy(float)
     scores, draws = cls_intervals(y, p, threshold, table.group, n, seed)
     scores["ece_by_chance"] = ece_by_chance(p, n, seed)
@@ -227,108 +348,170 @@ def classification_scores(table:pd.DataFrame, # slices, as `predict_rows` gives 
         scores["before_temperature"] = {k: raw[k] for k in ("ece", "brier")}
     if sensitive is not None:
         point, _ = cls_intervals(y, p, sensitive, table.group, n, seed)
-        scores["sensitive_point"] = {k: point[k] for k in ("threshold", "sensitivity", "specificity", "confusion", "ppv", "npv")}
+        scores["sensitive_point"] = {
+            k: point[k] for k in ("threshold", "sensitivity", "specificity", "confusion", "ppv", "npv")
+        }
     return scores, draws
 
 # %% ../nbs/30_evaluate.ipynb #cc36dd57
-MACRO = ("auc", "balanced_accuracy", "accuracy", "precision", "recall", "f1", "sensitivity", "specificity", "specificity_at_95_sensitivity",
-         "mcc", "brier", "ece")
+MACRO = (
+    "auc",
+    "balanced_accuracy",
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "sensitivity",
+    "specificity",
+    "specificity_at_95_sensitivity",
+    "mcc",
+    "brier",
+    "ece",
+)
 
-def _seed(seed:int, source:str)->tuple:
+
+def _seed(seed: int, source: str) -> tuple:
     "A seed of its own for every source, so that their draws are independent."
     return seed, crc32(source.encode())
 
-def macro_interval(parts:dict, # source → (draws (1+b,), n, clusters)
-                   share:bool=True, # is it a share of 1? see `interval`
-                  )->dict: # interval of the mean over sources, plus the "sources" that have the score
+
+def macro_interval(
+    parts: dict,  # source → (draws (1+b,), n, clusters)
+    share: bool = True,  # is it a share of 1? see `interval`
+) -> dict:  # interval of the mean over sources, plus the "sources" that have the score
     "Mean over sources, each weighing the same; as careful as its smallest source."
     parts = {s: v for s, v in parts.items() if np.isfinite(v[0][0])}
-    if not parts: return dict(value=None, low=None, high=None, n=0, clusters=0, sources=[])
+    if not parts:
+        return dict(value=None, low=None, high=None, n=0, clusters=0, sources=[])
     draws, n, clusters = zip(*parts.values())
     return {**interval(np.mean(draws, 0), sum(n), min(clusters), share=share), "sources": list(parts)}
 
 # %% ../nbs/30_evaluate.ipynb #15eda96a
-def _segmentation(table:pd.DataFrame, internal:list, n:int, seed:int, size:int)->dict:
+def _segmentation(table: pd.DataFrame, internal: list, n: int, seed: int, size: int) -> dict:
     "P4 per source and macro."
     by = {s: segmentation_scores(part, n, _seed(seed, s), size) for s, part in table.groupby("source")}
     cases = case_table(table)
     sick = table[table.has_mask.astype(bool) & table.tp.notna() & (table.tumour_px > 0)]
     full = cases[cases.tumour_px > 0]
-    values = dict(volume_dice=full[full.kind == "volume"], picture_dice=full[full.kind == "picture"],
-                  tumour_slice_dice=sick.assign(dice=dice(sick.tp, sick.fp, sick.fn)))
-    def draws(s, part): return bootstrap_draws(part.dice.to_numpy(float), part.group, weighted_mean, n, _seed(seed, s))["value"]
-    macro = {k: macro_interval({s: (draws(s, p), len(p), p.group.nunique()) for s, p in part.groupby("source") if s in internal})
-             for k, part in values.items()}
+    values = dict(
+        volume_dice=full[full.kind == "volume"],
+        picture_dice=full[full.kind == "picture"],
+        tumour_slice_dice=sick.assign(dice=dice(sick.tp, sick.fp, sick.fn)),
+    )
+
+    def draws(s, part):
+        return bootstrap_draws(part.dice.to_numpy(float), part.group, weighted_mean, n, _seed(seed, s))["value"]
+
+    macro = {
+        k: macro_interval(
+            {s: (draws(s, p), len(p), p.group.nunique()) for s, p in part.groupby("source") if s in internal}
+        )
+        for k, part in values.items()
+    }
     return dict(sources=by, macro=macro)
 
-def _classification(table:pd.DataFrame, internal:list, cut:dict, n:int, seed:int)->dict:
+
+def _classification(table: pd.DataFrame, internal: list, cut: dict, n: int, seed: int) -> dict:
     "P5 per source, macro over sources (headline) and pooled."
     by = {s: classification_scores(part, **cut, n=n, seed=_seed(seed, s)) for s, part in table.groupby("source")}
     support = lambda s, k: (by[s][0][k]["n"], by[s][0][k]["clusters"])
     macro = {k: macro_interval({s: (by[s][1][k], *support(s, k)) for s in internal if by[s][0]}) for k in MACRO}
-    return dict(sources={s: v[0] for s, v in by.items()}, macro=macro, pooled=classification_scores(table, **cut, n=n, seed=seed)[0])
+    return dict(
+        sources={s: v[0] for s, v in by.items()},
+        macro=macro,
+        pooled=classification_scores(table, **cut, n=n, seed=seed)[0],
+    )
 
 # %% ../nbs/30_evaluate.ipynb #d44b64c9
-def _prior_work(table:pd.DataFrame, threshold:float, n:int, seed:int)->dict|None:
+def _prior_work(table: pd.DataFrame, threshold: float, n: int, seed: int) -> dict | None:
     "The figures the prior work reported: pooled Dice, pooled accuracy and their mean."
     table = table[table.p.notna() & table.pred_px.notna()]
-    if not table.tp.notna().any(): return None
+    if not table.tp.notna().any():
+        return None
     right = ((table.p >= threshold) == (table.cls == 1)).to_numpy(float)
     values = *(table[c].fillna(0).to_numpy() for c in ("tp", "fp", "fn")), right
+
     def stat(v, w):
         overlap, right = pooled_dice(v[:3], w), weighted_mean(v[3], w)
-        return dict(pooled_dice=overlap, pooled_accuracy=right, combined=(overlap + right)/2)
-    return {k: interval(d, len(table), table.group.nunique()) for k, d in bootstrap_draws(values, table.group, stat, n, seed).items()}
+        return dict(pooled_dice=overlap, pooled_accuracy=right, combined=(overlap + right) / 2)
+
+    return {
+        k: interval(d, len(table), table.group.nunique())
+        for k, d in bootstrap_draws(values, table.group, stat, n, seed).items()
+    }
 
 # %% ../nbs/30_evaluate.ipynb #0bbcd995
-VERSION = 1                                        # of the schema of evaluation.json
+VERSION = 1  # of the schema of evaluation.json
 NOTE = "pooled over sources for comparison with the prior work only; the source mix decides these figures"
 
-def evaluate_table(table:pd.DataFrame, # slices, as `predict_rows` gives them; a baseline may leave out masks or answers
-                   threshold:float=.5, # operating point of the answer, fixed on validation
-                   sensitive:float|None=None, # second operating point: 95 % sensitivity on validation
-                   external:tuple=(), # sources the model was not trained on; they stay out of the macro mean
-                   n:int=2000, # bootstrap replicates
-                   seed:int=0, # seed of the bootstrap
-                   size:int=256, # pixels per side of a prepared slice
-                  )->dict: # the scores; see the schema below
+
+def evaluate_table(
+    table: pd.DataFrame,  # slices, as `predict_rows` gives them; a baseline may leave out masks or answers
+    threshold: float = 0.5,  # operating point of the answer, fixed on validation
+    sensitive: float | None = None,  # second operating point: 95 % sensitivity on validation
+    external: tuple = (),  # sources the model was not trained on; they stay out of the macro mean
+    n: int = 2000,  # bootstrap replicates
+    seed: int = 0,  # seed of the bootstrap
+    size: int = 256,  # pixels per side of a prepared slice
+) -> dict:  # the scores; see the schema below
     "Score a table of answers by the protocol (P4, P5); raises `UserError` for an empty table."
-    if not len(table): raise UserError("there is no slice to evaluate", cure="choose a split that holds cases")
+    if not len(table):
+        raise UserError("there is no slice to evaluate", cure="choose a split that holds cases")
     sources = sorted(table.source.unique())
     internal = [s for s in sources if s not in external] or sources
     prior = _prior_work(table, threshold, n, seed)
-    return dict(version=VERSION, n=dict(slices=len(table), cases=int(table.case.nunique()), patients=int(table.patient.nunique()),
-            groups=int(table.group.nunique()), sources={s: int(k) for s, k in table.source.value_counts().sort_index().items()}),
-        external=[s for s in sources if s in external], thresholds=dict(cls=threshold, sensitive=sensitive),
-        bootstrap=dict(replicates=n, seed=seed, level=.95, cluster="group"),
+    return dict(
+        version=VERSION,
+        n=dict(
+            slices=len(table),
+            cases=int(table.case.nunique()),
+            patients=int(table.patient.nunique()),
+            groups=int(table.group.nunique()),
+            sources={s: int(k) for s, k in table.source.value_counts().sort_index().items()},
+        ),
+        external=[s for s in sources if s in external],
+        thresholds=dict(cls=threshold, sensitive=sensitive),
+        bootstrap=dict(replicates=n, seed=seed, level=0.95, cluster="group"),
         segmentation=_segmentation(table, internal, n, seed, size),
         classification=_classification(table, internal, dict(threshold=threshold, sensitive=sensitive), n, seed),
-        prior_work=prior and dict(note=NOTE, **prior))
+        prior_work=prior and dict(note=NOTE, **prior),
+    )
 
 # %% ../nbs/30_evaluate.ipynb #990d6731
-def check_store(meta:dict, # content of model.json
-                store:Store, # prepared slices
-                split:str, # part of it that shall be used
-               )->None: # nothing
+def check_store(
+    meta: dict,  # content of model.json
+    store: Store,  # prepared slices
+    split: str,  # part of it that shall be used
+) -> None:  # nothing
     "Raise `UserError` when the network cannot read the store, or when its test cases may have been trained on."
-    wanted, size = tuple(meta.get("modalities") or store.info["modalities"]), meta.get("input_size") or store.info["size"]
+    wanted, size = (
+        tuple(meta.get("modalities") or store.info["modalities"]),
+        meta.get("input_size") or store.info["size"],
+    )
     if wanted != tuple(store.info["modalities"]) or size != store.info["size"]:
-        raise UserError(f"the checkpoint reads {', '.join(wanted)} at {size} pixels",
-                        f"a store of {', '.join(store.info['modalities'])} at {store.info['size']} pixels", "prepare a store that fits")
+        raise UserError(
+            f"the checkpoint reads {', '.join(wanted)} at {size} pixels",
+            f"a store of {', '.join(store.info['modalities'])} at {store.info['size']} pixels",
+            "prepare a store that fits",
+        )
     if split != "all" and meta.get("split_hash") not in (None, store.split.hash):
-        raise UserError(f"the checkpoint was trained with another split, so the {split} cases of this store may have been trained on",
-                        store.split.hash, "use the store it was trained with, or evaluate a store of new cases with split all")
+        raise UserError(
+            f"the checkpoint was trained with another split, so the {split} cases of this store may have been trained on",
+            store.split.hash,
+            "use the store it was trained with, or evaluate a store of new cases with split all",
+        )
 
 # %% ../nbs/30_evaluate.ipynb #d6d8be69
-def evaluate_checkpoint(checkpoint:str|Path, # folder with model.safetensors and model.json
-                        store:Store|str|Path, # prepared slices
-                        split:str="test", # "test", "val", or "all" for a store of other cases
-                        out:str|Path|None=None, # folder for evaluation.json and slices.csv; None writes nothing
-                        runtime:Runtime|None=None, # device and precision; None: chosen by itself
-                        batch:int=8, # slices per forward pass
-                        n:int|None=None, # bootstrap replicates; None: as the checkpoint's recipe says, else 2000
-                        progress:bool=False, # show a progress bar?
-                       )->dict: # content of evaluation.json
+def evaluate_checkpoint(
+    checkpoint: str | Path,  # folder with model.safetensors and model.json
+    store: Store | str | Path,  # prepared slices
+    split: str = "test",  # "test", "val", or "all" for a store of other cases
+    out: str | Path | None = None,  # folder for evaluation.json and slices.csv; None writes nothing
+    runtime: Runtime | None = None,  # device and precision; None: chosen by itself
+    batch: int = 8,  # slices per forward pass
+    n: int | None = None,  # bootstrap replicates; None: as the checkpoint's recipe says, else 2000
+    progress: bool = False,  # show a progress bar?
+) -> dict:  # content of evaluation.json
     "Predict and score one part of a store; raises `UserError` when checkpoint and store do not belong together."
     runtime, store = runtime or choose_runtime(), open_store(store)
     model, meta = load_checkpoint(checkpoint, runtime)
@@ -339,102 +522,160 @@ def evaluate_checkpoint(checkpoint:str|Path, # folder with model.safetensors and
     table = predict_rows(model, store, select_rows(store, split), runtime, batch, meta, progress)
     spent = {**runtime.describe(), "threads": torch.get_num_threads(), "seconds": round(perf_counter() - start, 1)}
     result = evaluate_table(table, how["cls"], how["sensitive"], _external(meta, store), n, size=store.info["size"])
-    known = {k: meta.get(k) for k in ("run_stage", "recipe_fingerprint", "split_hash", "store_fingerprint", "weights_hash")}
-    own = split in ("all", "train") and (meta.get("split_hash") == store.split.hash or meta.get("store_fingerprint") == store.fingerprint)
-    result |= dict(checkpoint=dict(name="/".join(Path(checkpoint).parts[-2:]), **known, settings={**how, "tasks": list(how["tasks"])}),
-                   split=dict(part=split, hash=store.split.hash, training_cases=own), store=dict(fingerprint=store.fingerprint), runtime=spent)
-    if out: save_evaluation(out, result, table)
+    known = {
+        k: meta.get(k) for k in ("run_stage", "recipe_fingerprint", "split_hash", "store_fingerprint", "weights_hash")
+    }
+    own = split in ("all", "train") and (
+        meta.get("split_hash") == store.split.hash or meta.get("store_fingerprint") == store.fingerprint
+    )
+    result |= dict(
+        checkpoint=dict(
+            name="/".join(Path(checkpoint).parts[-2:]), **known, settings={**how, "tasks": list(how["tasks"])}
+        ),
+        split=dict(part=split, hash=store.split.hash, training_cases=own),
+        store=dict(fingerprint=store.fingerprint),
+        runtime=spent,
+    )
+    if out:
+        save_evaluation(out, result, table)
     return result
 
 # %% ../nbs/30_evaluate.ipynb #c58e5999
-def _external(meta:dict, store:Store)->tuple:
+def _external(meta: dict, store: Store) -> tuple:
     "Sources that the model never trained on: held out by the split, left out by the recipe, or of another store."
-    here, other_store = set(store.index.source), meta.get("split_hash") not in (None, store.split.hash) and meta.get("store_fingerprint") != store.fingerprint
+    here, other_store = (
+        set(store.index.source),
+        meta.get("split_hash") not in (None, store.split.hash) and meta.get("store_fingerprint") != store.fingerprint,
+    )
     unseen = here - set(meta.get("sources") or here)
     return tuple(sorted(here if other_store else unseen | set(store.split.external)))
 
-def save_evaluation(out:str|Path, # folder
-                    result:dict, # from `evaluate_checkpoint` or `evaluate_table`
-                    table:pd.DataFrame, # the slices behind it
-                   )->Path: # the folder
+
+def save_evaluation(
+    out: str | Path,  # folder
+    result: dict,  # from `evaluate_checkpoint` or `evaluate_table`
+    table: pd.DataFrame,  # the slices behind it
+) -> Path:  # the folder
     "Write evaluation.json and slices.csv, each whole or not at all."
     out = Path(out)
-    with atomic_path(out/"slices.csv") as tmp: table.to_csv(tmp, index=False, float_format="%.6g")
-    write_json(out/"evaluation.json", result)
+    with atomic_path(out / "slices.csv") as tmp:
+        table.to_csv(tmp, index=False, float_format="%.6g")
+    write_json(out / "evaluation.json", result)
     return out
 
 # %% ../nbs/30_evaluate.ipynb #820abc82
-def format_interval(x:dict|None, # an INTERVAL
-                    digits:int=2, # decimals
-                   )->str: # for people: "0.81 [0.74, 0.87]", "undefined" where there is no score
+def format_interval(
+    x: dict | None,  # an INTERVAL
+    digits: int = 2,  # decimals
+) -> str:  # for people: "0.81 [0.74, 0.87]", "undefined" where there is no score
     "Write a score with its interval."
-    if not x or x["value"] is None: return "undefined"
+    if not x or x["value"] is None:
+        return "undefined"
     value = f"{x['value']:.{digits}f}"
     return value if x["low"] is None else f"{value} [{x['low']:.{digits}f}, {x['high']:.{digits}f}]"
 
+
 UNITS, FIRST = ("volume", "picture", "tumour_slice"), ("auc", "balanced_accuracy", "sensitivity", "specificity")
 
-def headline_table(result:dict, # content of evaluation.json
-                  )->pd.DataFrame: # one line per source, then macro; text
+
+def headline_table(
+    result: dict,  # content of evaluation.json
+) -> pd.DataFrame:  # one line per source, then macro; text
     "The few scores to read first, per source and as macro mean."
     seg, cls = result["segmentation"], result["classification"]
+
     def line(name, masks, answers):
-        return {"source": name, **{f"{k.replace('_', '-')} Dice": format_interval(masks(k)) for k in UNITS},
-                **{k.replace("_", " ").replace("auc", "AUC"): format_interval(answers(k)) for k in FIRST}}
-    lines = [line(s + " (external)"*(s in result["external"]), lambda k, s=s: ((seg["sources"][s] or {}).get(k) or {}).get("dice"),
-                  (cls["sources"][s] or {}).get) for s in result["n"]["sources"]]
+        return {
+            "source": name,
+            **{f"{k.replace('_', '-')} Dice": format_interval(masks(k)) for k in UNITS},
+            **{k.replace("_", " ").replace("auc", "AUC"): format_interval(answers(k)) for k in FIRST},
+        }
+
+    lines = [
+        line(
+            s + " (external)" * (s in result["external"]),
+            lambda k, s=s: ((seg["sources"][s] or {}).get(k) or {}).get("dice"),
+            (cls["sources"][s] or {}).get,
+        )
+        for s in result["n"]["sources"]
+    ]
     macro = line("macro", lambda k: seg["macro"][f"{k}_dice"], cls["macro"].get)
     return pd.DataFrame([*lines, macro]).set_index("source")
 
 # %% ../nbs/30_evaluate.ipynb #023e0df4
-COMPARED = {"volume Dice": True, "picture Dice": True, "tumour-slice Dice": True,      # score → is higher better?
-            "AUC": True, "balanced accuracy": True, "Brier": False}
+COMPARED = {
+    "volume Dice": True,
+    "picture Dice": True,
+    "tumour-slice Dice": True,  # score → is higher better?
+    "AUC": True,
+    "balanced accuracy": True,
+    "Brier": False,
+}
 
-def compared_values(table:pd.DataFrame, # slices of one source, sorted
-                    what:str, # a key of `COMPARED`
-                    threshold:float, # operating point
-                   )->tuple: # values, clusters and statistic, as `bootstrap_draws` takes them
+
+def compared_values(
+    table: pd.DataFrame,  # slices of one source, sorted
+    what: str,  # a key of `COMPARED`
+    threshold: float,  # operating point
+) -> tuple:  # values, clusters and statistic, as `bootstrap_draws` takes them
     "What a compared score is made of, in an order that two systems share."
     if what.endswith("Dice"):
         unit = what.split()[0]
-        part = table[table.has_mask.astype(bool) & table.tp.notna()] if unit == "tumour-slice" else case_table(table).query("kind == @unit")
+        part = (
+            table[table.has_mask.astype(bool) & table.tp.notna()]
+            if unit == "tumour-slice"
+            else case_table(table).query("kind == @unit")
+        )
         part = part[part.tumour_px > 0]
         return dice(part.tp, part.fp, part.fn), part.group, weighted_mean
     part = table[table.p.notna()]
     y, p = part.cls.to_numpy(float), part.p.to_numpy(float)
-    stat = {"AUC": lambda v, w: auc(*v[:2], w), "balanced accuracy": lambda v, w: cls_stat(v, w)["balanced_accuracy"],
-            "Brier": lambda v, w: weighted_mean((v[1] - v[0])**2, w)}[what]
+    stat = {
+        "AUC": lambda v, w: auc(*v[:2], w),
+        "balanced accuracy": lambda v, w: cls_stat(v, w)["balanced_accuracy"],
+        "Brier": lambda v, w: weighted_mean((v[1] - v[0]) ** 2, w),
+    }[what]
     return (y, p, threshold), part.group, stat
 
-def _difference(a:tuple, b:tuple, n:int, seed)->tuple|None:
+
+def _difference(a: tuple, b: tuple, n: int, seed) -> tuple | None:
     "Draws of A − B on the same drawn patients, with n and clusters; None where there is nothing to compare."
     rows, clusters = len(a[1]), a[1].nunique()
-    if not rows or rows != len(b[1]): return None
+    if not rows or rows != len(b[1]):
+        return None
     draws = [bootstrap_draws(*v[:2], v[2], n, seed)["value"] for v in (a, b)]
     return draws[0] - draws[1], rows, clusters
 
 # %% ../nbs/30_evaluate.ipynb #7ca6f516
-def compare(a:pd.DataFrame, # slices of system A, as `predict_rows` or slices.csv give them
-            b:pd.DataFrame, # slices of system B, the same rows
-            names:tuple=("A", "B"), # what to call the two
-            thresholds:tuple=(.5, .5), # operating point of each
-            external:tuple=(), # sources that stay out of the macro mean
-            n:int=2000, # bootstrap replicates
-            seed:int=0, # seed of the bootstrap
-           )->list[dict]: # {"what", "source" (or "macro"), "difference": INTERVAL of A − B, "sentence"}
+def compare(
+    a: pd.DataFrame,  # slices of system A, as `predict_rows` or slices.csv give them
+    b: pd.DataFrame,  # slices of system B, the same rows
+    names: tuple = ("A", "B"),  # what to call the two
+    thresholds: tuple = (0.5, 0.5),  # operating point of each
+    external: tuple = (),  # sources that stay out of the macro mean
+    n: int = 2000,  # bootstrap replicates
+    seed: int = 0,  # seed of the bootstrap
+) -> list[dict]:  # {"what", "source" (or "macro"), "difference": INTERVAL of A − B, "sentence"}
     "Compare two systems score by score and source by source; raises `UserError` when they did not answer the same slices."
     keys = ["source", "case", "slice"]
     a, b = (t.sort_values(keys).reset_index(drop=True) for t in (a, b))
     if not a[keys].equals(b[keys]):
-        raise UserError("a paired comparison needs the same slices from both systems", f"{len(a)} and {len(b)} slices",
-                        "evaluate both on the same store and split")
+        raise UserError(
+            "a paired comparison needs the same slices from both systems",
+            f"{len(a)} and {len(b)} slices",
+            "evaluate both on the same store and split",
+        )
     sources, out = sorted(a.source.unique()), []
     internal = [s for s in sources if s not in external] or sources
     for what, higher in COMPARED.items():
         both = {s: [compared_values(t[t.source == s], what, c) for t, c in zip((a, b), thresholds)] for s in sources}
         parts = {s: d for s, v in both.items() if (d := _difference(*v, n, _seed(seed, s)))}
         found = {s: interval(*d, share=False) for s, d in parts.items()}
-        if parts: found["macro"] = macro_interval({s: d for s, d in parts.items() if s in internal}, share=False)
-        out += [dict(what=what, source=s, difference=d, sentence=verdict(*names, d, f"{what}, {s}", higher))
-                for s, d in found.items() if d["value"] is not None]
+        if parts:
+            found["macro"] = macro_interval({s: d for s, d in parts.items() if s in internal}, share=False)
+        out += [
+            dict(what=what, source=s, difference=d, sentence=verdict(*names, d, f"{what}, {s}", higher))
+            for s, d in found.items()
+            if d["value"] is not None
+        ]
     return out

@@ -26,19 +26,34 @@ from .runtime import choose_runtime
 from .sources import Scan
 
 # %% ../nbs/45_export.ipynb #74f43c82
-FIELDS = {                                                # field of model.json: (what a program that runs model.onnx does with it, meaning)
-    "format_version": ("refuse an unknown number", "meaning of all other fields; raised whenever one of them changes its meaning"),
+FIELDS = {  # field of model.json: (what a program that runs model.onnx does with it, meaning)
+    "format_version": (
+        "refuse an unknown number",
+        "meaning of all other fields; raised whenever one of them changes its meaning",
+    ),
     "modalities": ("apply before", "input channels, in this order"),
     "input_size": ("apply before", "pixels per side of a prepared slice, about 1 mm each"),
-    "normalisation": ("apply before", "scale of the input in words; the rule itself is `brainmtl.preprocess.prepare_scan`"),
+    "normalisation": (
+        "apply before",
+        "scale of the input in words; the rule itself is `brainmtl.preprocess.prepare_scan`",
+    ),
     "preprocess": ("compare", "hash of the code that prepared the training slices"),
     "temperature": ("apply after", "P(tumour in the slice) = sigmoid(logit / temperature)"),
-    "thresholds": ("apply after", "seg: a pixel is tumour from this probability on; cls: a slice is; sensitive: the same at 95 % sensitivity on validation; "
-                                  "no_tumour: below it the words are \"No tumor detected\""),
-    "predict": ("apply after", "min_island: islands smaller than this part of the case's largest are dropped (26-connected over slices); "
-                               "flip: mean with the mirrored slice, done inside model.onnx"),
+    "thresholds": (
+        "apply after",
+        "seg: a pixel is tumour from this probability on; cls: a slice is; sensitive: the same at 95 % sensitivity on validation; "
+        'no_tumour: below it the words are "No tumor detected"',
+    ),
+    "predict": (
+        "apply after",
+        "min_island: islands smaller than this part of the case's largest are dropped (26-connected over slices); "
+        "flip: mean with the mirrored slice, done inside model.onnx",
+    ),
     "intended_use": ("show", "what the network may be used for"),
-    "architecture": ("nothing", "class, in_channels and the fields of `ModelConfig`; one that is missing has its default"),
+    "architecture": (
+        "nothing",
+        "class, in_channels and the fields of `ModelConfig`; one that is missing has its default",
+    ),
     "recipe": ("nothing", "the whole recipe of the run"),
     "recipe_fingerprint": ("nothing", "hash of the recipe"),
     "run_stage": ("nothing", "last stage that was trained"),
@@ -49,101 +64,137 @@ FIELDS = {                                                # field of model.json:
     "runtime": ("nothing", "device, precision and torch version of the training"),
     "metrics": ("nothing", "validation scores; test scores are in the results"),
     "weights_hash": ("nothing", "export only: hash of the model.safetensors it was made from"),
-    "onnx": ("check names and shapes", "export only: opset, input, outputs, and how far they were from torch")}
+    "onnx": ("check names and shapes", "export only: opset, input, outputs, and how far they were from torch"),
+}
 
 # %% ../nbs/45_export.ipynb #344bf69e
-OPSET = 18                                                # of ONNX; runtimes since 2023 know it
-TOLERANCE = 1e-4                                          # largest difference from torch in float32, of probabilities of pixels and of log odds
+OPSET = 18  # of ONNX; runtimes since 2023 know it
+TOLERANCE = 1e-4  # largest difference from torch in float32, of probabilities of pixels and of log odds
+
 
 class Answers(nn.Module):
     "What `ask` answers, as a module from tensor to tensors."
 
-    def __init__(self,
-                 model:MultiTaskModel, # network in evaluation mode, on the CPU
-                 flip:bool): # average with the answer to the mirrored slice?
+    def __init__(
+        self,
+        model: MultiTaskModel,  # network in evaluation mode, on the CPU
+        flip: bool,
+    ):  # average with the answer to the mirrored slice?
         super().__init__()
         self.model, self.flip, self.runtime = model, flip, choose_runtime("cpu", "fp32")
 
-    def forward(self,
-                slices:Tensor, # prepared slices, float32 (B, C, H, W)
-               )->tuple[Tensor, Tensor]: # P(tumour) per pixel (B, H, W), log odds of tumour per slice (B,)
+    def forward(
+        self,
+        slices: Tensor,  # prepared slices, float32 (B, C, H, W)
+    ) -> tuple[Tensor, Tensor]:  # P(tumour) per pixel (B, H, W), log odds of tumour per slice (B,)
         "Answer both questions."
         out = ask(self.model, slices, self.runtime, self.flip)
         return out["seg"], out["logit"]
 
 # %% ../nbs/45_export.ipynb #7dc578ec
-def _graph(answers:Answers, channels:int, size:int)->Any:
+def _graph(answers: Answers, channels: int, size: int) -> Any:
     "Trace the network for any number of slices; names of source files that torch notes in the graph are taken out."
     noise = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
-        try: program = torch.onnx.export(answers, (torch.zeros(2, channels, size, size),), dynamo=True, opset_version=OPSET, verbose=False,
-                                         input_names=["slices"], output_names=["seg", "logit"],
-                                         dynamic_shapes={"slices": {0: torch.export.Dim("batch", min=1)}})
-        finally: logging.disable(noise)
+        try:
+            program = torch.onnx.export(
+                answers,
+                (torch.zeros(2, channels, size, size),),
+                dynamo=True,
+                opset_version=OPSET,
+                verbose=False,
+                input_names=["slices"],
+                output_names=["seg", "logit"],
+                dynamic_shapes={"slices": {0: torch.export.Dim("batch", min=1)}},
+            )
+        finally:
+            logging.disable(noise)
     proto = program.model_proto
-    for part in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info): part.ClearField("metadata_props")
+    for part in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info):
+        part.ClearField("metadata_props")
     return proto
 
 # %% ../nbs/45_export.ipynb #b16ede3f
-Run = Callable[[np.ndarray], Sequence[np.ndarray]]        # slices, float32 (B, C, H, W) → P(tumour) per pixel (B, H, W), log odds (B,)
+Run = Callable[
+    [np.ndarray], Sequence[np.ndarray]
+]  # slices, float32 (B, C, H, W) → P(tumour) per pixel (B, H, W), log odds (B,)
 
-def onnx_runtime(graph:bytes, # content of model.onnx
-                )->Run: # answers in float32
+
+def onnx_runtime(
+    graph: bytes,  # content of model.onnx
+) -> Run:  # answers in float32
     "Let ONNX Runtime execute a graph on the CPU."
     import onnxruntime
+
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     return lambda slices: session.run(["seg", "logit"], {"slices": slices})
 
-def largest_difference(run:Run, # what executes the graph
-                       answers:nn.Module, # the same network in torch: slices to (pixels' probability, log odds)
-                       slices:np.ndarray, # float32 (B, C, H, W)
-                      )->dict[str, float]: # "seg" and "logit": largest absolute difference
+
+def largest_difference(
+    run: Run,  # what executes the graph
+    answers: nn.Module,  # the same network in torch: slices to (pixels' probability, log odds)
+    slices: np.ndarray,  # float32 (B, C, H, W)
+) -> dict[str, float]:  # "seg" and "logit": largest absolute difference
     "Ask both about the same slices, all at once and the first one alone."
-    found = {"seg": 0., "logit": 0.}
+    found = {"seg": 0.0, "logit": 0.0}
     for x in (slices, slices[:1]):
-        with torch.inference_mode(): wanted = answers(torch.from_numpy(x))
-        for name, a, b in zip(found, run(x), wanted): found[name] = max(found[name], float(np.abs(a - b.numpy()).max()))
+        with torch.inference_mode():
+            wanted = answers(torch.from_numpy(x))
+        for name, a, b in zip(found, run(x), wanted):
+            found[name] = max(found[name], float(np.abs(a - b.numpy()).max()))
     return found
 
-def probe_slices(channels:int, # modalities
-                 size:int, # pixels per side
-                )->np.ndarray: # float32 (5, channels, size, size)
+
+def probe_slices(
+    channels: int,  # modalities
+    size: int,  # pixels per side
+) -> np.ndarray:  # float32 (5, channels, size, size)
     "Prepare a phantom to try a network on: on noise a trained network marks nothing, so that its masks would not be compared."
     image = phantom_volume(3, (size, size, 5), modalities=("flair",))[0]["flair"][None]
     return prepare_scan(Scan(image, None, np.eye(4), ("flair",), None), size).image.repeat(channels, 1)
 
 # %% ../nbs/45_export.ipynb #1539901d
-def prove(run:Run, # what executes the graph
-          predictor:Predictor, # the same network in torch
-          what:str, # the first words of the sentence
-          cure:str, # and its last
-         )->dict[str, float]: # from `largest_difference`, in float32
+def prove(
+    run: Run,  # what executes the graph
+    predictor: Predictor,  # the same network in torch
+    what: str,  # the first words of the sentence
+    cure: str,  # and its last
+) -> dict[str, float]:  # from `largest_difference`, in float32
     "Try a graph on the probe; raises `UserError` when it answers something else than torch."
     answers = Answers(predictor.model, predictor.how["flip"]).eval()
     found = largest_difference(run, answers, probe_slices(predictor.model.in_channels, predictor.size))
-    if not max(found.values()) <= TOLERANCE: raise UserError(f"{what} must answer as torch does within {TOLERANCE}", got=found, cure=cure)
+    if not max(found.values()) <= TOLERANCE:
+        raise UserError(f"{what} must answer as torch does within {TOLERANCE}", got=found, cure=cure)
     return found
 
-def onnx_graph(predictor:Predictor, # its network is exported
-              )->tuple[bytes, dict[str, float]]: # content of model.onnx, and how far it is from torch
+
+def onnx_graph(
+    predictor: Predictor,  # its network is exported
+) -> tuple[bytes, dict[str, float]]:  # content of model.onnx, and how far it is from torch
     "Export a loaded network, checked; raises `UserError` when the answers differ."
     answers = Answers(predictor.model, predictor.how["flip"]).eval()
     graph = _graph(answers, predictor.model.in_channels, predictor.size).SerializeToString()
     return graph, prove(onnx_runtime(graph), predictor, "the exported network", "use the versions in constraints.txt")
 
 # %% ../nbs/45_export.ipynb #5d4942ad
-def export_onnx(checkpoint:str|Path|None, # folder of a trained stage; None: the reference model
-                out:str|Path, # folder for model.onnx and model.json; made if missing
-               )->Path: # the folder
+def export_onnx(
+    checkpoint: str | Path | None,  # folder of a trained stage; None: the reference model
+    out: str | Path,  # folder for model.onnx and model.json; made if missing
+) -> Path:  # the folder
     "Write the network as ONNX, checked against torch, and its description; raises `UserError` without the extra `onnx` or when the answers differ."
     need_extra("an export", "onnx", "onnx", "onnxscript", "onnxruntime")
     out, predictor = Path(out), Predictor(checkpoint, "cpu")
-    if out.suffix == ".onnx": raise UserError("give a folder; model.onnx and model.json are written into it", got=out.name)
+    if out.suffix == ".onnx":
+        raise UserError("give a folder; model.onnx and model.json are written into it", got=out.name)
     channels, size = predictor.model.in_channels, predictor.size
     graph, found = onnx_graph(predictor)
-    shapes = {"input": {"slices": ["batch", channels, size, size]}, "outputs": {"seg": ["batch", size, size], "logit": ["batch"]}}
-    with atomic_path(out/"model.onnx") as tmp: tmp.write_bytes(graph)
-    write_json(out/"model.json", {**predictor.meta, "onnx": {"opset": OPSET, **shapes, "largest_difference": found}})
+    shapes = {
+        "input": {"slices": ["batch", channels, size, size]},
+        "outputs": {"seg": ["batch", size, size], "logit": ["batch"]},
+    }
+    with atomic_path(out / "model.onnx") as tmp:
+        tmp.write_bytes(graph)
+    write_json(out / "model.json", {**predictor.meta, "onnx": {"opset": OPSET, **shapes, "largest_difference": found}})
     return out

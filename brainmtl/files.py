@@ -20,84 +20,117 @@ from typing import Any, Iterator
 class UserError(Exception):
     "Something the user can mend: says what is wrong, what was found, and what to do."
 
-    def __init__(self,
-                 what:str, # what was expected or what went wrong, with the file's name
-                 got:Any=None, # what was found instead
-                 cure:str|None=None): # what to do about it
+    def __init__(
+        self,
+        what: str,  # what was expected or what went wrong, with the file's name
+        got: Any = None,  # what was found instead
+        cure: str | None = None,
+    ):  # what to do about it
         parts = [what] + ([f"got {got}"] if got is not None else []) + ([cure] if cure else [])
         super().__init__("; ".join(parts))
         self.what, self.got, self.cure = what, got, cure
 
-    def __reduce__(self): return type(self), (self.what, self.got, self.cure)
+    def __reduce__(self):
+        return type(self), (self.what, self.got, self.cure)
 
 # %% ../nbs/00_files.ipynb #fe7faa38
-def need_extra(what:str, # who needs it, the first words of the sentence
-               extra:str, # its name in settings.ini
-               *packages:str, # what it brings, as Python imports it
-              )->None:
+def need_extra(
+    what: str,  # who needs it, the first words of the sentence
+    extra: str,  # its name in settings.ini
+    *packages: str,  # what it brings, as Python imports it
+) -> None:
     "Raise `UserError` when a package of an extra is not installed; nothing is imported to find out."
     missing = [p for p in packages if find_spec(p) is None]
-    if missing: raise UserError(f"{what} needs the extra `{extra}`", got=f"no {', '.join(missing)}", cure=f'pip install -c constraints.txt -e ".[{extra}]"')
+    if missing:
+        raise UserError(
+            f"{what} needs the extra `{extra}`",
+            got=f"no {', '.join(missing)}",
+            cure=f'pip install -c constraints.txt -e ".[{extra}]"',
+        )
 
 # %% ../nbs/00_files.ipynb #7b29f065
 @contextmanager
-def atomic_path(path:str|Path, # where the file or folder shall appear
-               )->Iterator[Path]: # a fresh path beside it to write to
+def atomic_path(
+    path: str | Path,  # where the file or folder shall appear
+) -> Iterator[Path]:  # a fresh path beside it to write to
     "Give a temporary path in the same folder and move it into place on success; on an error remove it and leave `path` as it was."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield tmp
-        if tmp.is_dir() and path.is_dir(): _swap_folder(tmp, path)
-        else: os.replace(tmp, path)
+        if tmp.is_dir() and path.is_dir():
+            _swap_folder(tmp, path)
+        else:
+            os.replace(tmp, path)
     except OSError as e:
-        if e.errno not in (28, 122): raise
-        raise UserError(f"cannot write {path}", got="no space left on the disk", cure="free some space and run the command again") from e
-    finally: _remove(tmp)
+        if e.errno not in (28, 122):
+            raise
+        raise UserError(
+            f"cannot write {path}", got="no space left on the disk", cure="free some space and run the command again"
+        ) from e
+    finally:
+        _remove(tmp)
 
 # %% ../nbs/00_files.ipynb #55ec5e91
-def _remove(path:Path):
-    if path.is_dir(): shutil.rmtree(path, ignore_errors=True)
-    else: path.unlink(missing_ok=True)
+def _remove(path: Path):
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
-def _swap_folder(tmp:Path, path:Path):
+
+def _swap_folder(tmp: Path, path: Path):
     old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
     os.replace(path, old)
     os.replace(tmp, path)
     _remove(old)
 
 # %% ../nbs/00_files.ipynb #1df9d3d2
-def write_json(path:str|Path, # file to write
-               obj:Any, # anything JSON knows; NaN is refused, write None
-              )->Path: # the path written
+def write_json(
+    path: str | Path,  # file to write
+    obj: Any,  # anything JSON knows; NaN is refused, write None
+) -> Path:  # the path written
     "Write `obj` as indented JSON, atomically; raises ValueError on NaN, which is not JSON."
     text = json.dumps(obj, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
-    with atomic_path(path) as tmp: tmp.write_text(text + "\n", encoding="utf-8")
+    with atomic_path(path) as tmp:
+        tmp.write_text(text + "\n", encoding="utf-8")
     return Path(path)
 
-def read_json(path:str|Path, # file to read
-             )->Any: # its content
+
+def read_json(
+    path: str | Path,  # file to read
+) -> Any:  # its content
     "Read a JSON file; raises `UserError` when it is missing or damaged."
-    try: return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError: raise UserError(f"{path} does not exist", cure="check the path, or run the step that writes it") from None
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist", cure="check the path, or run the step that writes it") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise UserError(f"{path} is not a valid JSON file", got=str(e), cure="delete it and run the step that writes it again") from None
+        raise UserError(
+            f"{path} is not a valid JSON file", got=str(e), cure="delete it and run the step that writes it again"
+        ) from None
 
 # %% ../nbs/00_files.ipynb #f41fa6f7
-def _plain(value:Any)->Any:
-    if isinstance(value, Path): return str(value)
-    if hasattr(value, "tolist"): return value.tolist()
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 # %% ../nbs/00_files.ipynb #3e67ddb5
-def fingerprint(obj:Any, # anything JSON knows
-               )->str: # 16 hexadecimal digits
+def fingerprint(
+    obj: Any,  # anything JSON knows
+) -> str:  # 16 hexadecimal digits
     "Hash the canonical JSON of `obj` (sorted keys, no blanks) with SHA-256."
     text = json.dumps(obj, sort_keys=True, separators=(",", ":"), default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-def file_hash(path:str|Path, # file to read
-             )->str: # 64 hexadecimal digits
+
+def file_hash(
+    path: str | Path,  # file to read
+) -> str:  # 64 hexadecimal digits
     "Hash the bytes of a file with SHA-256."
-    with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()

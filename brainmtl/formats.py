@@ -12,7 +12,7 @@ from . import ablation, baselines, calibrate, crossval, evaluate, gradcam, model
 from .report import markdown_table
 
 # %% ../nbs/95_formats.ipynb #239f3b24
-FORMATS = { # file: (its room, what happens to a file of another version)
+FORMATS = {  # file: (its room, what happens to a file of another version)
     "store.json": (store, "refused; delete the store and prepare again"),
     "model.json": (model, "refused; train or export again"),
     "evaluation.json": (evaluate, "run `brainmtl evaluate` again"),
@@ -25,15 +25,30 @@ FORMATS = { # file: (its room, what happens to a file of another version)
 }
 
 
-def version_table()->str: # Markdown table: file, version, what a change does
+def version_table() -> str:  # Markdown table: file, version, what a change does
     "List the versioned files with the number that the code has now."
-    def number(room): return getattr(room, "FORMAT_VERSION", None) or room.VERSION
-    return markdown_table([{"File": f"`{name}`", "Version": number(room), "A file of another version": then} for name, (room, then) in FORMATS.items()])
+
+    def number(room):
+        return getattr(room, "FORMAT_VERSION", None) or room.VERSION
+
+    return markdown_table(
+        [
+            {"File": f"`{name}`", "Version": number(room), "A file of another version": then}
+            for name, (room, then) in FORMATS.items()
+        ]
+    )
 
 # %% ../nbs/95_formats.ipynb #86209e11
-def field_table(config:type[BaseModel], # a part of the recipe
-                )->str: # Markdown table: key, type, default
+def field_table(
+    config: type[BaseModel],  # a part of the recipe
+) -> str:  # Markdown table: key, type, default
     "List the keys of one part of a recipe."
-    def kind(f): return str(getattr(f.annotation, "__name__", f.annotation)).replace("typing.", "")
-    rows = [{"Key": f"`{k}`", "Type": kind(f), "Default": "required" if f.is_required() else f.default} for k, f in config.model_fields.items()]
+
+    def kind(f):
+        return str(getattr(f.annotation, "__name__", f.annotation)).replace("typing.", "")
+
+    rows = [
+        {"Key": f"`{k}`", "Type": kind(f), "Default": "required" if f.is_required() else f.default}
+        for k, f in config.model_fields.items()
+    ]
     return markdown_table(rows)

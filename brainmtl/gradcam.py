@@ -33,28 +33,36 @@ from .uncertainty import evaluating
 
 # %% ../nbs/34_gradcam.ipynb #3bc5ebd1
 @contextmanager
-def capture(module:nn.Module, # the layer to listen to
-            inputs:bool=False, # keep what enters the layer instead of what leaves it
-           )->Iterator[list[torch.Tensor]]: # filled by each forward pass; of several tensors the last is kept
+def capture(
+    module: nn.Module,  # the layer to listen to
+    inputs: bool = False,  # keep what enters the layer instead of what leaves it
+) -> Iterator[list[torch.Tensor]]:  # filled by each forward pass; of several tensors the last is kept
     "Collect the activations of `module` while the context is open; the hook is gone afterwards, also after an error."
     seen = []
+
     def keep(_, args, output):
         value = args if inputs else output
         seen.append(value[-1] if isinstance(value, (list, tuple)) else value)
+
     hook = module.register_forward_hook(keep)
-    try: yield seen
-    finally: hook.remove()
+    try:
+        yield seen
+    finally:
+        hook.remove()
 
 # %% ../nbs/34_gradcam.ipynb #84330d28
-def class_score(logits:torch.Tensor, # class logits, (B, 2)
-                cls:int=1, # the class explained: 0 no tumour, 1 tumour
-               )->torch.Tensor: # one score per sample, (B,)
+def class_score(
+    logits: torch.Tensor,  # class logits, (B, 2)
+    cls: int = 1,  # the class explained: 0 no tumour, 1 tumour
+) -> torch.Tensor:  # one score per sample, (B,)
     "Logit of the class minus logit of the other."
     return logits[:, cls] - logits[:, 1 - cls]
 
-def mask_score(logits:torch.Tensor, # mask logits, (B, 1, H, W)
-               threshold:float=0.5, # probability from which a pixel is tumour
-              )->torch.Tensor: # one score per sample, (B,)
+
+def mask_score(
+    logits: torch.Tensor,  # mask logits, (B, 1, H, W)
+    threshold: float = 0.5,  # probability from which a pixel is tumour
+) -> torch.Tensor:  # one score per sample, (B,)
     "Sum of the logits of the pixels called tumour; where there is none, the highest logit of the sample."
     flat = logits.flatten(1)
     chosen = flat.sigmoid() >= threshold
@@ -63,59 +71,73 @@ def mask_score(logits:torch.Tensor, # mask logits, (B, 1, H, W)
 # %% ../nbs/34_gradcam.ipynb #4f5879eb
 LAYERS = {"class": ("bottleneck",), "mask": ("decoder", "bottleneck")}
 
-def target_layer(model:nn.Module, # a `MultiTaskModel`
-                 target:str, # what is explained, "class" or "mask"
-                 layer:str|None=None, # "bottleneck" or "decoder"; None takes the last one that the target depends on
-                )->tuple[nn.Module, bool]: # the module, and whether its input is the feature wanted
+
+def target_layer(
+    model: nn.Module,  # a `MultiTaskModel`
+    target: str,  # what is explained, "class" or "mask"
+    layer: str | None = None,  # "bottleneck" or "decoder"; None takes the last one that the target depends on
+) -> tuple[nn.Module, bool]:  # the module, and whether its input is the feature wanted
     "Find the layer whose activation is weighed: the encoder's deepest output, or what enters the decoder's last convolution."
-    if target not in LAYERS: raise UserError("target must be 'class' or 'mask'", got=repr(target))
+    if target not in LAYERS:
+        raise UserError("target must be 'class' or 'mask'", got=repr(target))
     layer = layer or LAYERS[target][0]
     if layer not in LAYERS[target]:
-        raise UserError(f"the {target} target depends on the layers {LAYERS[target]}", got=repr(layer), cure="choose one of them")
+        raise UserError(
+            f"the {target} target depends on the layers {LAYERS[target]}", got=repr(layer), cure="choose one of them"
+        )
     return (model.encoder, False) if layer == "bottleneck" else (model.decoder.final, True)
 
 # %% ../nbs/34_gradcam.ipynb #3587da9a
-def gradcam(model:nn.Module, # a `MultiTaskModel`; its mode and its gradients are left as they were
-            x:torch.Tensor, # pictures, (B, C, H, W)
-            target:str="class", # what is explained, "class" or "mask"
-            layer:str|None=None, # "bottleneck" or "decoder"; None takes the last one that the target depends on
-            cls:int=1, # the class explained when the target is "class"
-           )->torch.Tensor: # one map per sample scaled to a maximum of 1 (all 0 where nothing speaks for the target), (B, H, W)
+def gradcam(
+    model: nn.Module,  # a `MultiTaskModel`; its mode and its gradients are left as they were
+    x: torch.Tensor,  # pictures, (B, C, H, W)
+    target: str = "class",  # what is explained, "class" or "mask"
+    layer: str | None = None,  # "bottleneck" or "decoder"; None takes the last one that the target depends on
+    cls: int = 1,  # the class explained when the target is "class"
+) -> torch.Tensor:  # one map per sample scaled to a maximum of 1 (all 0 where nothing speaks for the target), (B, H, W)
     "Weigh each channel of a layer by its mean gradient, sum, keep what is positive, stretch to the picture (Selvaraju et al. 2017)."
     module, inputs = target_layer(model, target, layer)
     with evaluating(model), torch.inference_mode(False), torch.enable_grad(), capture(module, inputs) as seen:
         out = model(x.detach().clone().requires_grad_(), do_seg=target == "mask", do_cls=target == "class")
         score = class_score(out["cls"], cls) if target == "class" else mask_score(out["seg"])
-        grads, = torch.autograd.grad(score.sum(), seen[-1])
+        (grads,) = torch.autograd.grad(score.sum(), seen[-1])
     with torch.no_grad():
         cam = (grads.mean((2, 3), keepdim=True) * seen[-1]).sum(1, keepdim=True).relu()
         cam = F.interpolate(cam.float(), x.shape[2:], mode="bilinear", align_corners=False)[:, 0]
         return cam / cam.amax((1, 2), keepdim=True).clamp_min(torch.finfo(cam.dtype).tiny)
 
 # %% ../nbs/34_gradcam.ipynb #a6aa35ab
-def show_maps(images:np.ndarray, # pictures, (B, H, W)
-              maps:dict[str, np.ndarray], # title → maps in [0, 1], (B, H, W) each
-              masks:np.ndarray|None=None, # true masks drawn as outlines, (B, H, W), values {0, 1}
-              titles:list[str]|None=None, # one per sample
-             )->Figure: # one row per kind of map below the plain pictures, one column per sample
+def show_maps(
+    images: np.ndarray,  # pictures, (B, H, W)
+    maps: dict[str, np.ndarray],  # title → maps in [0, 1], (B, H, W) each
+    masks: np.ndarray | None = None,  # true masks drawn as outlines, (B, H, W), values {0, 1}
+    titles: list[str] | None = None,  # one per sample
+) -> Figure:  # one row per kind of map below the plain pictures, one column per sample
     "Draw pictures, and below them the maps laid over them, with the tumour's outline in white."
     n = len(images)
-    fig, axes = plt.subplots(1 + len(maps), n, figsize=(1.3*n, 1.35*(1 + len(maps))), squeeze=False, layout="constrained")
+    fig, axes = plt.subplots(
+        1 + len(maps), n, figsize=(1.3 * n, 1.35 * (1 + len(maps))), squeeze=False, layout="constrained"
+    )
     for row, (name, layer) in enumerate({"picture": None, **maps}.items()):
         for column, ax in enumerate(axes[row]):
             ax.imshow(images[column], cmap="gray")
-            if layer is not None: ax.imshow(layer[column], cmap="inferno", vmin=0, vmax=1, alpha=0.6)
-            if masks is not None and masks[column].any(): ax.contour(masks[column], levels=[0.5], colors="w", linewidths=0.8)
+            if layer is not None:
+                ax.imshow(layer[column], cmap="inferno", vmin=0, vmax=1, alpha=0.6)
+            if masks is not None and masks[column].any():
+                ax.contour(masks[column], levels=[0.5], colors="w", linewidths=0.8)
             ax.set(xticks=[], yticks=[])
-            if column == 0: ax.set_ylabel(name, fontsize=8)
-            if row == 0 and titles: ax.set_title(titles[column], fontsize=7)
+            if column == 0:
+                ax.set_ylabel(name, fontsize=8)
+            if row == 0 and titles:
+                ax.set_title(titles[column], fontsize=7)
     return fig
 
 # %% ../nbs/34_gradcam.ipynb #6f334fd5
-def energy_share(maps:np.ndarray, # maps, not negative, (B, H, W)
-                 region:np.ndarray, # where the energy should lie, (B, H, W), values {0, 1}
-                 within:np.ndarray|None=None, # what counts as everything, (B, H, W), values {0, 1}; None is the whole picture
-                )->tuple[np.ndarray, np.ndarray]: # shares of energy and area, (B,) each; NaN where there is nothing to share
+def energy_share(
+    maps: np.ndarray,  # maps, not negative, (B, H, W)
+    region: np.ndarray,  # where the energy should lie, (B, H, W), values {0, 1}
+    within: np.ndarray | None = None,  # what counts as everything, (B, H, W), values {0, 1}; None is the whole picture
+) -> tuple[np.ndarray, np.ndarray]:  # shares of energy and area, (B,) each; NaN where there is nothing to share
     "Energy in the region over energy in all, beside the area's share, which a region of the same area laid anywhere would get on average."
     within = np.ones(maps.shape, bool) if within is None else within > 0
     region = (region > 0) & within
@@ -123,157 +145,232 @@ def energy_share(maps:np.ndarray, # maps, not negative, (B, H, W)
     share = np.divide((maps * region).sum((1, 2)), total, out=np.full(len(maps), np.nan), where=total > 0)
     return share, np.divide(region.sum((1, 2)), area, out=np.full(len(maps), np.nan), where=area > 0)
 
-def pointing_hit(maps:np.ndarray, # maps, not negative, (B, H, W)
-                 region:np.ndarray, # where the peak should lie, (B, H, W), values {0, 1}
-                )->np.ndarray: # 1.0 hit, 0.0 miss, (B,); a map of zeros points nowhere and is a miss
+
+def pointing_hit(
+    maps: np.ndarray,  # maps, not negative, (B, H, W)
+    region: np.ndarray,  # where the peak should lie, (B, H, W), values {0, 1}
+) -> np.ndarray:  # 1.0 hit, 0.0 miss, (B,); a map of zeros points nowhere and is a miss
     "Pointing game: does the map's highest pixel lie in the region (Zhang et al. 2016)?"
     flat = maps.reshape(len(maps), -1)
     peak = flat.argmax(1)
     return (region.reshape(len(maps), -1)[range(len(maps)), peak] > 0) * (flat.max(1) > 0).astype(float)
 
 # %% ../nbs/34_gradcam.ipynb #22696e60
-def cascade(model:nn.Module, # a `MultiTaskModel`
-            target:str="class", # "class" or "mask"
-           )->list[str]: # names of the layers that have weights, nearest to the answer first
+def cascade(
+    model: nn.Module,  # a `MultiTaskModel`
+    target: str = "class",  # "class" or "mask"
+) -> list[str]:  # names of the layers that have weights, nearest to the answer first
     "List the layers behind a target in the order in which the cascading randomisation goes through them."
     order = ("encoder", "head" if target == "class" else "decoder")
-    names = [f"{part}.{name}" for part in order for name, m in getattr(model, part).named_modules() if hasattr(m, "reset_parameters")]
+    names = [
+        f"{part}.{name}"
+        for part in order
+        for name, m in getattr(model, part).named_modules()
+        if hasattr(m, "reset_parameters")
+    ]
     return names[::-1]
 
-def randomise(model:nn.Module, # a model; it is not changed
-              names:list[str], # layers to make random
-              seed:int=0, # same seed, same weights
-             )->nn.Module: # a copy whose named layers are freshly initialised
+
+def randomise(
+    model: nn.Module,  # a model; it is not changed
+    names: list[str],  # layers to make random
+    seed: int = 0,  # same seed, same weights
+) -> nn.Module:  # a copy whose named layers are freshly initialised
     "Copy a model with some layers put back to random weights."
     model = copy.deepcopy(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for name in names: model.get_submodule(name).reset_parameters()
+        for name in names:
+            model.get_submodule(name).reset_parameters()
     return model
 
 # %% ../nbs/34_gradcam.ipynb #2091eec7
-def map_similarity(a:np.ndarray, # maps, (B, H, W)
-                   b:np.ndarray, # other maps of the same pictures, (B, H, W)
-                   within:np.ndarray, # pixels compared, (B, H, W), values {0, 1}
-                  )->np.ndarray: # Spearman's rank correlation per sample, (B,); 0 where one map is constant
+def map_similarity(
+    a: np.ndarray,  # maps, (B, H, W)
+    b: np.ndarray,  # other maps of the same pictures, (B, H, W)
+    within: np.ndarray,  # pixels compared, (B, H, W), values {0, 1}
+) -> np.ndarray:  # Spearman's rank correlation per sample, (B,); 0 where one map is constant
     "Rank correlation of two maps inside the brain, so that the brain's outline alone makes nothing similar."
+
     def one(p, q):
         p, q = rankdata(p), rankdata(q)
         return np.corrcoef(p, q)[0, 1] if p.std() > 0 and q.std() > 0 else 0.0
+
     return np.array([one(p[w > 0], q[w > 0]) for p, q, w in zip(a, b, within)])
 
 # %% ../nbs/34_gradcam.ipynb #db7cdf6b
-def randomisation_check(model:nn.Module, # a trained `MultiTaskModel`
-                        x:torch.Tensor, # pictures, (B, C, H, W)
-                        target:str="class", # "class" or "mask"
-                        seeds:int=5, # random models per depth
-                        depths:tuple[float, ...]=(0.25, 0.5, 1.0), # parts of the layers made random, from the answer inwards
-                        batch:int=4, # pictures per pass; does not change the result
-                       )->pd.DataFrame: # one line per depth, seed and sample: depth, layers, seed, sample, similarity
+def randomisation_check(
+    model: nn.Module,  # a trained `MultiTaskModel`
+    x: torch.Tensor,  # pictures, (B, C, H, W)
+    target: str = "class",  # "class" or "mask"
+    seeds: int = 5,  # random models per depth
+    depths: tuple[float, ...] = (0.25, 0.5, 1.0),  # parts of the layers made random, from the answer inwards
+    batch: int = 4,  # pictures per pass; does not change the result
+) -> pd.DataFrame:  # one line per depth, seed and sample: depth, layers, seed, sample, similarity
     "Compare each map with the maps of the same model whose layers were made random (Adebayo et al. 2018)."
     names, brain = cascade(model, target), (x != 0).any(1).cpu().numpy()
-    def maps(m): return np.concatenate([gradcam(m, part, target).cpu().numpy() for part in x.split(batch)])
+
+    def maps(m):
+        return np.concatenate([gradcam(m, part, target).cpu().numpy() for part in x.split(batch)])
+
     truth, lines = maps(model), []
     for depth in depths:
         layers = max(1, round(depth * len(names)))
         for seed in range(seeds):
             other = maps(randomise(model, names[:layers], seed))
-            lines += [dict(depth=depth, layers=layers, seed=seed, sample=i, similarity=s)
-                      for i, s in enumerate(map_similarity(truth, other, brain))]
+            lines += [
+                dict(depth=depth, layers=layers, seed=seed, sample=i, similarity=s)
+                for i, s in enumerate(map_similarity(truth, other, brain))
+            ]
     return pd.DataFrame(lines)
 
 # %% ../nbs/34_gradcam.ipynb #f1df505f
-def explain_rows(model:nn.Module, # a `MultiTaskModel`
-                 store:Store, # prepared slices
-                 rows:np.ndarray, # rows of `store.index` to explain
-                 runtime:Runtime, # device; maps are computed in float32
-                 batch:int=4, # slices per pass; does not change the result
-                )->pd.DataFrame: # one line per slice and target: energy and area of brain and tumour, pointing; NaN without a mask
+def explain_rows(
+    model: nn.Module,  # a `MultiTaskModel`
+    store: Store,  # prepared slices
+    rows: np.ndarray,  # rows of `store.index` to explain
+    runtime: Runtime,  # device; maps are computed in float32
+    batch: int = 4,  # slices per pass; does not change the result
+) -> pd.DataFrame:  # one line per slice and target: energy and area of brain and tumour, pointing; NaN without a mask
     "Score the maps of both targets against the brain and, where there is a mask, the tumour inside the brain."
     parts = []
     for items in make_loader(MultiSourceDataset(store, rows), batch=batch):
         x, tumour = runtime.move(items["image"]), items["mask"][:, 0].numpy()
         brain = (items["image"] != 0).any(1).numpy()
-        about = {k: items[k] for k in ("row", "source", "case")} | {"group": store.index.loc[items["row"], "group"].to_numpy()}
+        about = {k: items[k] for k in ("row", "source", "case")} | {
+            "group": store.index.loc[items["row"], "group"].to_numpy()
+        }
         for target in LAYERS:
             maps = gradcam(model, x, target).cpu().numpy()
-            (in_brain, brain_area), (in_tumour, tumour_area) = energy_share(maps, brain), energy_share(maps, tumour, brain)
-            line = dict(energy_brain=in_brain, area_brain=brain_area, energy_tumour=in_tumour, area_tumour=tumour_area,
-                        pointing=pointing_hit(maps, tumour), empty=maps.max((1, 2)) == 0)
+            (in_brain, brain_area), (in_tumour, tumour_area) = (
+                energy_share(maps, brain),
+                energy_share(maps, tumour, brain),
+            )
+            line = dict(
+                energy_brain=in_brain,
+                area_brain=brain_area,
+                energy_tumour=in_tumour,
+                area_tumour=tumour_area,
+                pointing=pointing_hit(maps, tumour),
+                empty=maps.max((1, 2)) == 0,
+            )
             known = pd.DataFrame({**about, "target": target, **line})
             known.loc[tumour.sum((1, 2)) == 0, ["energy_tumour", "area_tumour", "pointing"]] = np.nan
             parts.append(known)
     return pd.concat(parts, ignore_index=True).sort_values(["target", "row"], ignore_index=True)
 
 # %% ../nbs/34_gradcam.ipynb #660bd678
-MEASURES = {"brain_energy": ("energy_brain", "area_brain"), "tumour_energy": ("energy_tumour", "area_tumour"),
-            "pointing": ("pointing", "area_tumour")}
+MEASURES = {
+    "brain_energy": ("energy_brain", "area_brain"),
+    "tumour_energy": ("energy_tumour", "area_tumour"),
+    "pointing": ("pointing", "area_tumour"),
+}
 
-def summarise_maps(table:pd.DataFrame, # of `explain_rows`, one target
-                   n:int=2000, # bootstrap replicates
-                   seed:int=0, # seed of the bootstrap
-                  )->dict: # measure → {"value", "chance", "excess", "above_chance"}, plus "empty": maps without anything positive
+
+def summarise_maps(
+    table: pd.DataFrame,  # of `explain_rows`, one target
+    n: int = 2000,  # bootstrap replicates
+    seed: int = 0,  # seed of the bootstrap
+) -> dict:  # measure → {"value", "chance", "excess", "above_chance"}, plus "empty": maps without anything positive
     "Compare energy and peaks with a region of the same area; above chance only when the paired interval excludes 0 (P9)."
     out = {"slices": len(table), "empty": int(table["empty"].sum())}
     for name, (measured, area) in MEASURES.items():
         part = table[table[measured].notna()]
-        if part.empty: continue
+        if part.empty:
+            continue
         a, b, who = (part[c].to_numpy() for c in (measured, area, "group"))
         excess = bootstrap_ci(a - b, who, n=n, seed=seed, share=False)
-        out[name] = dict(value=bootstrap_ci(a, who, n=n, seed=seed), chance=float(b.mean()), excess=excess,
-                         above_chance=None if excess["low"] is None else bool(excess["low"] > 0))
+        out[name] = dict(
+            value=bootstrap_ci(a, who, n=n, seed=seed),
+            chance=float(b.mean()),
+            excess=excess,
+            above_chance=None if excess["low"] is None else bool(excess["low"] > 0),
+        )
     return out
 
 # %% ../nbs/34_gradcam.ipynb #05a4c9df
-def summarise_check(check:pd.DataFrame, # of `randomisation_check`
-                    groups:np.ndarray, # patient or group of each sample
-                    n:int=2000, # bootstrap replicates
-                    seed:int=0, # seed of the bootstrap
-                   )->dict: # "depths": list of {"depth", "layers", "similarity": INTERVAL}; "depends_on_weights"
+def summarise_check(
+    check: pd.DataFrame,  # of `randomisation_check`
+    groups: np.ndarray,  # patient or group of each sample
+    n: int = 2000,  # bootstrap replicates
+    seed: int = 0,  # seed of the bootstrap
+) -> dict:  # "depths": list of {"depth", "layers", "similarity": INTERVAL}; "depends_on_weights"
     "The map is believed to depend on the weights only when, with all of them random, similarity is below one half beyond doubt."
-    def ci(g): return bootstrap_ci(g["similarity"].to_numpy(), groups[g["sample"]], n=n, seed=seed)
-    depths = [dict(depth=float(depth), layers=int(layers), similarity=ci(g)) for (depth, layers), g in check.groupby(["depth", "layers"])]
+
+    def ci(g):
+        return bootstrap_ci(g["similarity"].to_numpy(), groups[g["sample"]], n=n, seed=seed)
+
+    depths = [
+        dict(depth=float(depth), layers=int(layers), similarity=ci(g))
+        for (depth, layers), g in check.groupby(["depth", "layers"])
+    ]
     high = depths[-1]["similarity"]["high"]
     return dict(depths=depths, depends_on_weights=None if high is None else bool(high < 0.5))
 
 # %% ../nbs/34_gradcam.ipynb #e30e74d7
-VERSION = 1                                               # of the schema of gradcam.json
+VERSION = 1  # of the schema of gradcam.json
 
-def run_gradcam(checkpoint:str|Path, # folder of a trained stage
-                store:Store|str|Path, # prepared slices
-                out:str|Path, # folder for gradcam.json, gradcam.csv and figures/gradcam_SOURCE.png
-                split:str="test", # "test", "val", or "all" for a store of other cases
-                limit:int|None=40, # at most this many slices of each source; None takes all
-                checked:int=4, # slices of each source in the randomisation check
-                seeds:int=2, # random models per depth of the check
-                seed:int=0, # of the choice of slices and of the bootstrap
-                n:int=2000, # bootstrap replicates
-                runtime:Runtime|None=None, # device and precision; None: chosen by itself
-               )->dict: # content of gradcam.json
+
+def run_gradcam(
+    checkpoint: str | Path,  # folder of a trained stage
+    store: Store | str | Path,  # prepared slices
+    out: str | Path,  # folder for gradcam.json, gradcam.csv and figures/gradcam_SOURCE.png
+    split: str = "test",  # "test", "val", or "all" for a store of other cases
+    limit: int | None = 40,  # at most this many slices of each source; None takes all
+    checked: int = 4,  # slices of each source in the randomisation check
+    seeds: int = 2,  # random models per depth of the check
+    seed: int = 0,  # of the choice of slices and of the bootstrap
+    n: int = 2000,  # bootstrap replicates
+    runtime: Runtime | None = None,  # device and precision; None: chosen by itself
+) -> dict:  # content of gradcam.json
     "Explain slices with tumour: overlays per source, energy and peaks against chance, randomisation check; raises `UserError` without one."
     runtime, store, out = runtime or choose_runtime(), open_store(store), Path(out)
-    (model, meta), sick = load_checkpoint(checkpoint, runtime), store.index.loc[select_rows(store, split)].query("cls == 1")
-    if sick.empty: raise UserError(f"there is no slice with tumour in the {split} split", cure="choose another split")
+    (model, meta), sick = (
+        load_checkpoint(checkpoint, runtime),
+        store.index.loc[select_rows(store, split)].query("cls == 1"),
+    )
+    if sick.empty:
+        raise UserError(f"there is no slice with tumour in the {split} split", cure="choose another split")
     table, few = explain_rows(model, store, pick_rows(sick, limit, seed), runtime), pick_rows(sick, checked, seed)
-    for source, g in sick.groupby("source"): _overlay(model, store, g, runtime, out/"figures"/f"gradcam_{source}.png")
+    for source, g in sick.groupby("source"):
+        _overlay(model, store, g, runtime, out / "figures" / f"gradcam_{source}.png")
     targets = {target: _target(model, store, target, table, few, runtime, seeds, n, seed) for target in LAYERS}
-    about = dict(checkpoint=meta["weights_hash"], store=store.fingerprint, split=split, limit=limit, checked=checked, seed=seed)
-    with atomic_path(out/"gradcam.csv") as tmp: table.to_csv(tmp, index=False, float_format="%.6g")
-    write_json(out/"gradcam.json", result := dict(version=VERSION, **about, targets=targets))
+    about = dict(
+        checkpoint=meta["weights_hash"], store=store.fingerprint, split=split, limit=limit, checked=checked, seed=seed
+    )
+    with atomic_path(out / "gradcam.csv") as tmp:
+        table.to_csv(tmp, index=False, float_format="%.6g")
+    write_json(out / "gradcam.json", result := dict(version=VERSION, **about, targets=targets))
     return result
 
 # %% ../nbs/34_gradcam.ipynb #205cb3ec
-def _target(model, store:Store, target:str, table:pd.DataFrame, few:np.ndarray, runtime:Runtime, seeds:int, n:int, seed:int)->dict:
+def _target(
+    model,
+    store: Store,
+    target: str,
+    table: pd.DataFrame,
+    few: np.ndarray,
+    runtime: Runtime,
+    seeds: int,
+    n: int,
+    seed: int,
+) -> dict:
     table = table[table["target"] == target]
-    by = {source: summarise_maps(g, n, seed) for source, g in table.groupby("source")} | {"pooled": summarise_maps(table, n, seed)}
+    by = {source: summarise_maps(g, n, seed) for source, g in table.groupby("source")} | {
+        "pooled": summarise_maps(table, n, seed)
+    }
     x = runtime.move(torch.stack([MultiSourceDataset(store, few)[i]["image"] for i in range(len(few))]))
-    check = summarise_check(randomisation_check(model, x, target, seeds), store.index.loc[few, "group"].to_numpy(), n, seed)
+    check = summarise_check(
+        randomisation_check(model, x, target, seeds), store.index.loc[few, "group"].to_numpy(), n, seed
+    )
     return dict(layer=LAYERS[target][0], sources=by, randomisation=check)
 
-def _overlay(model, store:Store, index:pd.DataFrame, runtime:Runtime, path:Path, columns:int=6):
+
+def _overlay(model, store: Store, index: pd.DataFrame, runtime: Runtime, path: Path, columns: int = 6):
     firsts = index.sort_values("tumour_px", ascending=False).drop_duplicates("group").head(columns)
     items = next(iter(make_loader(MultiSourceDataset(store, firsts.index.to_numpy()), batch=columns)))
     maps = {target: gradcam(model, runtime.move(items["image"]), target).cpu().numpy() for target in LAYERS}
     fig = show_maps(items["image"][:, 0].numpy(), maps, items["mask"][:, 0].numpy(), items["case"])
-    with atomic_path(path) as tmp: fig.savefig(tmp, format="png", dpi=100)
+    with atomic_path(path) as tmp:
+        fig.savefig(tmp, format="png", dpi=100)
     plt.close(fig)

@@ -15,21 +15,28 @@ from .files import UserError
 class ClassificationHead(nn.Module):
     "Global pooling → linear → ReLU → dropout → linear; logits of (no tumour, tumour)."
 
-    def __init__(self,
-                 in_channels:int, # channels of the bottleneck
-                 hidden:int=256, # width of the hidden layer
-                 dropout:float=0.2, # chance to drop a hidden unit
-                 pool:str="avg"): # "avg", or "avgmax" for mean and maximum side by side
+    def __init__(
+        self,
+        in_channels: int,  # channels of the bottleneck
+        hidden: int = 256,  # width of the hidden layer
+        dropout: float = 0.2,  # chance to drop a hidden unit
+        pool: str = "avg",
+    ):  # "avg", or "avgmax" for mean and maximum side by side
         super().__init__()
-        if pool not in ("avg", "avgmax"): raise UserError("pool must be avg or avgmax", got=pool)
+        if pool not in ("avg", "avgmax"):
+            raise UserError("pool must be avg or avgmax", got=pool)
         self.pool = pool
         width = in_channels * (2 if pool == "avgmax" else 1)
-        self.layers = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, 2))
+        self.layers = nn.Sequential(
+            nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(hidden, 2)
+        )
 
-    def forward(self,
-                x:Tensor, # bottleneck (B, in_channels, h, w)
-               )->Tensor: # logits (B, 2)
+    def forward(
+        self,
+        x: Tensor,  # bottleneck (B, in_channels, h, w)
+    ) -> Tensor:  # logits (B, 2)
         "Decide."
         pooled = x.mean(dim=(2, 3))
-        if self.pool == "avgmax": pooled = torch.cat([pooled, x.amax(dim=(2, 3))], dim=1)
+        if self.pool == "avgmax":
+            pooled = torch.cat([pooled, x.amax(dim=(2, 3))], dim=1)
         return self.layers(pooled)

@@ -30,7 +30,16 @@ from .dataset import select_rows
 from .evaluate import clean_mask
 from .files import UserError
 from .metrics import dice, seg_counts
-from .predict import COLUMNS, TUMOUR_COLOUR, PredictionResult, Predictor, as_stored, blend, looks_like_brain, read_input
+from brainmtl.predict import (
+    COLUMNS,
+    TUMOUR_COLOUR,
+    PredictionResult,
+    Predictor,
+    as_stored,
+    blend,
+    looks_like_brain,
+    read_input,
+)
 from .preprocess import Prepared, plan_geometry, prepare_scan
 from .sources import Case, Scan
 from .store import Store
@@ -40,49 +49,78 @@ from .uncertainty import dropout_layers, mc_dropout
 @dataclass(frozen=True)
 class Shown:
     "One case, ready to be looked at."
-    result: PredictionResult                              # the answer; where no network was asked p is NaN and the mask empty
-    modalities: tuple[str, ...]                           # what can be shown
-    images: np.ndarray                                    # prepared slices in these modalities, float32 (S, M, size, size)
-    slices: np.ndarray                                    # number of each slice in its scan, (S,)
-    cls: np.ndarray|None                                  # what is true for each slice, 0 or 1, (S,); None: unknown
+
+    result: PredictionResult  # the answer; where no network was asked p is NaN and the mask empty
+    modalities: tuple[str, ...]  # what can be shown
+    images: np.ndarray  # prepared slices in these modalities, float32 (S, M, size, size)
+    slices: np.ndarray  # number of each slice in its scan, (S,)
+    cls: np.ndarray | None  # what is true for each slice, 0 or 1, (S,); None: unknown
+
 
 @patch(as_prop=True)
-def truth(self:Shown)->np.ndarray|None: # uint8 (S, size, size), values {0, 1}; None: unknown
+def truth(self: Shown) -> np.ndarray | None:  # uint8 (S, size, size), values {0, 1}; None: unknown
     "The true mask on the prepared slices."
     return self.result.prepared.mask
 
+
 @patch(as_prop=True)
-def asked(self:Shown)->bool: # was a network asked?
+def asked(self: Shown) -> bool:  # was a network asked?
     "Is there an answer?"
     return bool(np.isfinite(self.result.p))
 
 # %% ../nbs/41_inspector.ipynb #a124aea7
-def _unasked(name:str, scan:Scan, prepared:Prepared)->PredictionResult:
+def _unasked(name: str, scan: Scan, prepared: Prepared) -> PredictionResult:
     "A case that no network was asked about."
     n, size = len(prepared.image), prepared.geometry.size
     slices = pd.DataFrame(dict(zip(COLUMNS, (np.arange(n), np.full(n, np.nan), np.zeros(n, int), np.full(n, np.nan)))))
     mask, drawn = np.zeros(scan.image.shape[1:], np.uint8), np.zeros((n, size, size), np.uint8)
-    if scan.affine is None and mask.shape[2] == 1: mask = mask[..., 0]
-    return PredictionResult(name, np.nan, slices, mask, drawn, drawn.astype(np.float32), None, looks_like_brain(prepared), scan, prepared, {})
+    if scan.affine is None and mask.shape[2] == 1:
+        mask = mask[..., 0]
+    return PredictionResult(
+        name,
+        np.nan,
+        slices,
+        mask,
+        drawn,
+        drawn.astype(np.float32),
+        None,
+        looks_like_brain(prepared),
+        scan,
+        prepared,
+        {},
+    )
 
-def _answer(name:str, scan:Scan, prepared:Prepared, predictor:Predictor|None)->PredictionResult:
+
+def _answer(name: str, scan: Scan, prepared: Prepared, predictor: Predictor | None) -> PredictionResult:
     return predictor.answer(name, scan, prepared) if predictor else _unasked(name, scan, prepared)
 
-def _channels(name:str, has:Sequence[str], wanted:Sequence[str])->list[int]:
+
+def _channels(name: str, has: Sequence[str], wanted: Sequence[str]) -> list[int]:
     missing = [m for m in wanted if m not in has]
     if missing:
-        raise UserError(f"the model needs {', '.join(wanted)}", got=f"{name} with {', '.join(has)}", cure="use a model for these modalities")
+        raise UserError(
+            f"the model needs {', '.join(wanted)}",
+            got=f"{name} with {', '.join(has)}",
+            cure="use a model for these modalities",
+        )
     return [list(has).index(m) for m in wanted]
 
 # %% ../nbs/41_inspector.ipynb #088d84f1
-def read_shown(item:Any, # a `PredictionResult`, `Case`, `Scan`, array, bytes, or path of a picture, NIfTI file or BraTS case folder
-               predictor:Predictor|None=None, # who answers; None: nobody
-               name:str="input", # how to call it
-               size:int=256, # pixels a side of a prepared slice where there is no predictor
-              )->Shown: # ready to be looked at
+def read_shown(
+    item: Any,  # a `PredictionResult`, `Case`, `Scan`, array, bytes, or path of a picture, NIfTI file or BraTS case folder
+    predictor: Predictor | None = None,  # who answers; None: nobody
+    name: str = "input",  # how to call it
+    size: int = 256,  # pixels a side of a prepared slice where there is no predictor
+) -> Shown:  # ready to be looked at
     "Read one item and ask about it, unless it is an answer already; raises `UserError` for what cannot be read."
     if isinstance(item, PredictionResult):
-        return Shown(item, item.scan.modalities, item.prepared.image, np.arange(len(item.drawn)), _labels(item.scan, item.prepared))
+        return Shown(
+            item,
+            item.scan.modalities,
+            item.prepared.image,
+            np.arange(len(item.drawn)),
+            _labels(item.scan, item.prepared),
+        )
     wanted, size = (predictor.modalities, predictor.size) if predictor else (("flair",), size)
     own = tuple(item.images) if isinstance(item, Case) else ()
     scan = item.read(wanted if own == ("any",) else own) if own else read_input(item, wanted, name)
@@ -91,17 +129,26 @@ def read_shown(item:Any, # a `PredictionResult`, `Case`, `Scan`, array, bytes, o
     if predictor and scan.modalities != predictor.modalities:
         result_scan = replace(scan, image=scan.image[_channels(name, scan.modalities, wanted)], modalities=wanted)
         seen = prepare_scan(result_scan, size)
-    return Shown(_answer(name, result_scan, seen, predictor), scan.modalities, prepared.image, np.arange(len(seen.image)), _labels(scan, seen))
+    return Shown(
+        _answer(name, result_scan, seen, predictor),
+        scan.modalities,
+        prepared.image,
+        np.arange(len(seen.image)),
+        _labels(scan, seen),
+    )
 
-def _labels(scan:Scan, prepared:Prepared)->np.ndarray|None:
-    if prepared.mask is not None and scan.cls is None: return prepared.mask.any((1, 2)).astype(int)
+
+def _labels(scan: Scan, prepared: Prepared) -> np.ndarray | None:
+    if prepared.mask is not None and scan.cls is None:
+        return prepared.mask.any((1, 2)).astype(int)
     return None if scan.cls is None else np.full(len(prepared.image), scan.cls)
 
 # %% ../nbs/41_inspector.ipynb #da89e158
-def read_stored(store:Store, # prepared slices
-                rows:np.ndarray, # rows of `store.index` of one case
-                predictor:Predictor|None=None, # who answers; None: nobody
-               )->Shown: # ready to be looked at
+def read_stored(
+    store: Store,  # prepared slices
+    rows: np.ndarray,  # rows of `store.index` of one case
+    predictor: Predictor | None = None,  # who answers; None: nobody
+) -> Shown:  # ready to be looked at
     "Take the slices of one case from a store; raises `UserError` when the store lacks a modality of the network, or its size differs."
     about, has, size = store.index.loc[rows], tuple(store.info["modalities"]), int(store.info["size"])
     name = about.case.iloc[0]
@@ -111,112 +158,154 @@ def read_stored(store:Store, # prepared slices
     masks = np.stack([store.mask(r) for r in rows]) if about.has_mask.all() else None
     wanted = predictor.modalities if predictor else has
     mm = [float(v) for v in str(about.spacing_mm.iloc[0]).split("/") if v]
-    geometry = replace(plan_geometry((size, size, len(rows)), None, size), voxel_ml=float(np.prod(mm)) / 1000 if mm else None)
-    seen = Prepared(images[:, _channels(name, has, wanted)], masks, np.ones(len(rows), bool), about.foreground.to_numpy(np.float32), geometry)
-    scan = Scan(seen.image.transpose(1, 2, 3, 0), None if masks is None else masks.transpose(1, 2, 0), None, tuple(wanted), None)
+    geometry = replace(
+        plan_geometry((size, size, len(rows)), None, size), voxel_ml=float(np.prod(mm)) / 1000 if mm else None
+    )
+    seen = Prepared(
+        images[:, _channels(name, has, wanted)],
+        masks,
+        np.ones(len(rows), bool),
+        about.foreground.to_numpy(np.float32),
+        geometry,
+    )
+    scan = Scan(
+        seen.image.transpose(1, 2, 3, 0), None if masks is None else masks.transpose(1, 2, 0), None, tuple(wanted), None
+    )
     return Shown(_answer(name, scan, seen, predictor), has, images, about["slice"].to_numpy(), about.cls.to_numpy(int))
 
 # %% ../nbs/41_inspector.ipynb #e6f04845
-TRUTH_COLOUR = (86, 180, 233)                             # sky blue, Grad-CAM's vermilion and the spread's purple: Okabe and Ito's palette
+TRUTH_COLOUR = (86, 180, 233)  # sky blue, Grad-CAM's vermilion and the spread's purple: Okabe and Ito's palette
 HEAT_COLOURS = {"Grad-CAM": (213, 94, 0), "uncertainty": (204, 121, 167)}
 OVERLAYS = ("none", "truth", "prediction", "both", *HEAT_COLOURS)
-FULL_SPREAD = .25                                         # a pixel's standard deviation that is drawn fully opaque
+FULL_SPREAD = 0.25  # a pixel's standard deviation that is drawn fully opaque
 
-def edge(mask:np.ndarray, # bool (H, W)
-        )->np.ndarray: # bool (H, W)
+
+def edge(
+    mask: np.ndarray,  # bool (H, W)
+) -> np.ndarray:  # bool (H, W)
     "The mask's own pixels that touch the outside; nothing outside the mask is marked."
     return mask & ~ndi.binary_erosion(mask)
 
 # %% ../nbs/41_inspector.ipynb #d47c8915
 @patch
-def true_mask(self:Shown,
-              s:int, # position of the slice, 0 … S−1
-             )->np.ndarray|None: # bool, on the grid on which the slice is shown; None: unknown
+def true_mask(
+    self: Shown,
+    s: int,  # position of the slice, 0 … S−1
+) -> np.ndarray | None:  # bool, on the grid on which the slice is shown; None: unknown
     "The truth of one slice."
-    return None if self.truth is None else self.result.plane(self.truth[s]) >= .5
+    return None if self.truth is None else self.result.plane(self.truth[s]) >= 0.5
+
 
 @patch
-def answered_mask(self:Shown,
-                  s:int, # position of the slice, 0 … S−1
-                  threshold:float|None=None, # a pixel is tumour at or above this probability; None: the network's own threshold
-                 )->np.ndarray|None: # bool, on the grid on which the slice is shown; None: nobody was asked
+def answered_mask(
+    self: Shown,
+    s: int,  # position of the slice, 0 … S−1
+    threshold: float | None = None,  # a pixel is tumour at or above this probability; None: the network's own threshold
+) -> np.ndarray | None:  # bool, on the grid on which the slice is shown; None: nobody was asked
     "The answer for one slice at another threshold, cleaned as the network's own is."
-    if not self.asked: return None
+    if not self.asked:
+        return None
     card = self.result.model
-    cut = card["thresholds"].get("seg", .5) if threshold is None else threshold
-    return self.result.plane(clean_mask(self.result.seg, cut, card["min_island"])[s]) >= .5
+    cut = card["thresholds"].get("seg", 0.5) if threshold is None else threshold
+    return self.result.plane(clean_mask(self.result.seg, cut, card["min_island"])[s]) >= 0.5
+
 
 @patch
-def grey(self:Shown,
-         s:int, # position of the slice, 0 … S−1
-         modality:str|None=None, # one of `modalities`; None: the first
-        )->np.ndarray: # uint8 (H, W)
+def grey(
+    self: Shown,
+    s: int,  # position of the slice, 0 … S−1
+    modality: str | None = None,  # one of `modalities`; None: the first
+) -> np.ndarray:  # uint8 (H, W)
     "One slice without anything drawn on it."
     c = self.modalities.index(modality) if modality else 0
-    return replace(self.result, prepared=replace(self.result.prepared, image=self.images[:, c:c + 1])).background(s)
+    return replace(self.result, prepared=replace(self.result.prepared, image=self.images[:, c : c + 1])).background(s)
 
 # %% ../nbs/41_inspector.ipynb #fa8a66f6
-def draw(shown:Shown, # a case
-         s:int, # position of the slice, 0 … S−1
-         overlay:str="both", # one of `OVERLAYS`
-         modality:str|None=None, # one of `shown.modalities`; None: the first
-         threshold:float|None=None, # of the answer's pixels; None: the network's own
-         heat:np.ndarray|None=None, # the map to lay over it for "Grad-CAM" and "uncertainty", [0, 1], (size, size)
-        )->np.ndarray: # uint8 (H, W, 3)
+def draw(
+    shown: Shown,  # a case
+    s: int,  # position of the slice, 0 … S−1
+    overlay: str = "both",  # one of `OVERLAYS`
+    modality: str | None = None,  # one of `shown.modalities`; None: the first
+    threshold: float | None = None,  # of the answer's pixels; None: the network's own
+    heat: np.ndarray | None = None,  # the map to lay over it for "Grad-CAM" and "uncertainty", [0, 1], (size, size)
+) -> np.ndarray:  # uint8 (H, W, 3)
     "Draw one slice: the answer filled and outlined in orange, the truth outlined in blue on top of it, a map as opaque as it is high."
     grey_ = shown.grey(s, modality)
     answer = shown.answered_mask(s, threshold) if overlay in ("prediction", "both") else None
     truth = shown.true_mask(s) if overlay in ("truth", "both") else None
-    if heat is not None: rgb = blend(grey_, shown.result.plane(heat), HEAT_COLOURS[overlay], .7)
-    elif answer is not None: rgb = blend(grey_, answer)
-    else: rgb = np.repeat(grey_[..., None], 3, 2)
-    if answer is not None: rgb[edge(answer)] = TUMOUR_COLOUR
-    if truth is not None: rgb[edge(truth)] = TRUTH_COLOUR
+    if heat is not None:
+        rgb = blend(grey_, shown.result.plane(heat), HEAT_COLOURS[overlay], 0.7)
+    elif answer is not None:
+        rgb = blend(grey_, answer)
+    else:
+        rgb = np.repeat(grey_[..., None], 3, 2)
+    if answer is not None:
+        rgb[edge(answer)] = TUMOUR_COLOUR
+    if truth is not None:
+        rgb[edge(truth)] = TRUTH_COLOUR
     return rgb
 
-def png(picture:np.ndarray, # uint8 (H, W, 3) or (H, W)
-       )->bytes: # content of a PNG file
+
+def png(
+    picture: np.ndarray,  # uint8 (H, W, 3) or (H, W)
+) -> bytes:  # content of a PNG file
     "Encode a picture fast rather than small."
     out = BytesIO()
     Image.fromarray(picture).save(out, "PNG", compress_level=1)
     return out.getvalue()
 
 # %% ../nbs/41_inspector.ipynb #ab934cb6
-POOR_DICE = .5                                            # of a case with tumour; below it the mask counts as an error
-UNSURE = (.25, .75)                                       # calibrated probabilities between these are neither yes nor no
+POOR_DICE = 0.5  # of a case with tumour; below it the mask counts as an error
+UNSURE = (0.25, 0.75)  # calibrated probabilities between these are neither yes nor no
 
-def worst_slice(shown:Shown, # a case
-               )->int|None: # position of the slice to look at; None: answered right, or nobody knows
+
+def worst_slice(
+    shown: Shown,  # a case
+) -> int | None:  # position of the slice to look at; None: answered right, or nobody knows
     "Find the error of a case, a wrong decision or a poor mask: the slice with most wrong pixels, or, without a true mask, the worst probability."
-    if not shown.asked or shown.cls is None: return None
+    if not shown.asked or shown.cls is None:
+        return None
     wrong = shown.result.decision != shown.cls.max()
     far = np.nan_to_num(np.abs(shown.result.slices.p.to_numpy() - shown.cls), nan=-1)
-    if shown.truth is None: return int(far.argmax()) if wrong else None
+    if shown.truth is None:
+        return int(far.argmax()) if wrong else None
     tp, fp, fn, _ = seg_counts(shown.result.drawn, shown.truth)
     poor = shown.truth.any() and dice(tp.sum(), fp.sum(), fn.sum()) < POOR_DICE
     return int((fp + fn).argmax()) if wrong or poor else None
 
-def unsure_slice(shown:Shown, # a case
-                )->int|None: # position of the slice closest to one half; None: the case's probability lies outside `UNSURE`
+
+def unsure_slice(
+    shown: Shown,  # a case
+) -> int | None:  # position of the slice closest to one half; None: the case's probability lies outside `UNSURE`
     "Find where an undecided case is least decided."
-    if not shown.asked or not UNSURE[0] <= shown.result.p <= UNSURE[1]: return None
-    return int(np.nan_to_num(np.abs(shown.result.slices.p.to_numpy() - .5), nan=1).argmin())
+    if not shown.asked or not UNSURE[0] <= shown.result.p <= UNSURE[1]:
+        return None
+    return int(np.nan_to_num(np.abs(shown.result.slices.p.to_numpy() - 0.5), nan=1).argmin())
 
 # %% ../nbs/41_inspector.ipynb #abbe121a
-def list_cases(cases:Any, # a `Store`, one item of `read_shown`, or a list of them
-               predictor:Predictor|None=None, # who answers; None: nobody
-               split:str="all", # of a store: "train", "val", "test" or "all"
-              )->list[tuple[str, Callable[[], Shown]]]: # name, and what reads the case when called
+def list_cases(
+    cases: Any,  # a `Store`, one item of `read_shown`, or a list of them
+    predictor: Predictor | None = None,  # who answers; None: nobody
+    split: str = "all",  # of a store: "train", "val", "test" or "all"
+) -> list[tuple[str, Callable[[], Shown]]]:  # name, and what reads the case when called
     "Name the cases without reading one; raises `UserError` when there is none."
     if isinstance(cases, Store):
         groups = cases.index.loc[select_rows(cases, split)].groupby("case", sort=False).groups
         return [(name, partial(read_stored, cases, rows.to_numpy(), predictor)) for name, rows in groups.items()]
     items = list(cases) if isinstance(cases, (list, tuple)) else [cases]
-    if not items: raise UserError("there is nothing to inspect", got="an empty list", cure="give files, cases, answers or a store")
-    return [(name, partial(read_shown, item, predictor, name)) for name, item in zip(map(_name, items, range(1, len(items) + 1)), items)]
+    if not items:
+        raise UserError(
+            "there is nothing to inspect", got="an empty list", cure="give files, cases, answers or a store"
+        )
+    return [
+        (name, partial(read_shown, item, predictor, name))
+        for name, item in zip(map(_name, items, range(1, len(items) + 1)), items)
+    ]
 
-def _name(item:Any, n:int)->str:
-    if isinstance(item, (str, Path)): return Path(item).name
+
+def _name(item: Any, n: int) -> str:
+    if isinstance(item, (str, Path)):
+        return Path(item).name
     return getattr(item, "case", getattr(item, "name", f"input {n}"))
 
 # %% ../nbs/41_inspector.ipynb #3568765d
@@ -224,78 +313,109 @@ class SliceInspector(widgets.VBox):
     """Sliders and lists to look through cases. Tab moves between them, the arrow keys move a slider or a list, Enter presses a button;
     everything can also be set from code, for example `inspector.slice.value = 7`."""
 
-    def __init__(self,
-                 cases:Any, # a `Store`, or a list of `PredictionResult`, `Case`, `Scan`, arrays, bytes, paths; or one of these
-                 predictor:Predictor|None=None, # who answers, explains and says how sure it is; None: only what is there is shown
-                 split:str="all", # of a store: "train", "val", "test" or "all"
-                 keep:int=4, # cases kept in memory
-                 samples:int=8): # thinned networks asked for the uncertainty of a slice
+    def __init__(
+        self,
+        cases: Any,  # a `Store`, or a list of `PredictionResult`, `Case`, `Scan`, arrays, bytes, paths; or one of these
+        predictor: Predictor
+        | None = None,  # who answers, explains and says how sure it is; None: only what is there is shown
+        split: str = "all",  # of a store: "train", "val", "test" or "all"
+        keep: int = 4,  # cases kept in memory
+        samples: int = 8,
+    ):  # thinned networks asked for the uncertainty of a slice
         self.predictor, self.keep, self.samples = predictor, max(1, keep), samples
         self._readers, self._open, self._found = list_cases(cases, predictor, split), OrderedDict(), {}
         self._quiet, self._at = True, 0
         super().__init__(self._controls(self._overlays(cases)))
         self.go(0)
 
-    def __len__(self)->int: return len(self._readers)
+    def __len__(self) -> int:
+        return len(self._readers)
 
 # %% ../nbs/41_inspector.ipynb #dc0bcc81
 @patch
-def _overlays(self:SliceInspector, cases:Any)->list[str]:
+def _overlays(self: SliceInspector, cases: Any) -> list[str]:
     "What can be asked for at all; a single case may still lack it, and then says so."
     items = cases if isinstance(cases, (list, tuple)) else [cases]
     answers = [c for c in items if isinstance(c, PredictionResult)]
-    can = {"none": True, "truth": True, "prediction": self.predictor or answers, "both": self.predictor or answers,
-           "Grad-CAM": self.predictor, "uncertainty": self._drops() or any(a.seg_std is not None for a in answers)}
+    can = {
+        "none": True,
+        "truth": True,
+        "prediction": self.predictor or answers,
+        "both": self.predictor or answers,
+        "Grad-CAM": self.predictor,
+        "uncertainty": self._drops() or any(a.seg_std is not None for a in answers),
+    }
     return [name for name in OVERLAYS if can[name]]
 
+
 @patch
-def _drops(self:SliceInspector)->bool:
+def _drops(self: SliceInspector) -> bool:
     "Has the network dropout that can say how sure it is?"
-    if self.predictor is None: return False
-    try: return bool(dropout_layers(self.predictor.model, "seg"))
-    except UserError: return False
+    if self.predictor is None:
+        return False
+    try:
+        return bool(dropout_layers(self.predictor.model, "seg"))
+    except UserError:
+        return False
 
 # %% ../nbs/41_inspector.ipynb #881895b3
 @patch
-def _controls(self:SliceInspector, overlays:list[str])->list[widgets.Widget]:
+def _controls(self: SliceInspector, overlays: list[str]) -> list[widgets.Widget]:
     "Make the controls in the order in which Tab reaches them."
-    wide, cut = widgets.Layout(width="26em"), self.predictor.how["seg"] if self.predictor else .5
-    self.case = widgets.Dropdown(options=[(name, i) for i, (name, _) in enumerate(self._readers)], description="Case", layout=wide)
+    wide, cut = widgets.Layout(width="26em"), self.predictor.how["seg"] if self.predictor else 0.5
+    self.case = widgets.Dropdown(
+        options=[(name, i) for i, (name, _) in enumerate(self._readers)], description="Case", layout=wide
+    )
     self.slice = widgets.IntSlider(0, 0, 0, description="Slice", layout=wide)
-    self.threshold = widgets.FloatSlider(cut, min=.01, max=.99, step=.01, description="Threshold", layout=wide)
+    self.threshold = widgets.FloatSlider(cut, min=0.01, max=0.99, step=0.01, description="Threshold", layout=wide)
     self.modality = widgets.Dropdown(options=["flair"], description="Modality")
-    self.overlay = widgets.Dropdown(options=overlays, value="both" if "both" in overlays else "truth", description="Overlay")
-    self.buttons = {text: widgets.Button(description=text, layout=widgets.Layout(width="auto"))
-                    for text in ("Previous", "Next", "Next error", "Next unsure")[:4 if "both" in overlays else 2]}
+    self.overlay = widgets.Dropdown(
+        options=overlays, value="both" if "both" in overlays else "truth", description="Overlay"
+    )
+    self.buttons = {
+        text: widgets.Button(description=text, layout=widgets.Layout(width="auto"))
+        for text in ("Previous", "Next", "Next error", "Next unsure")[: 4 if "both" in overlays else 2]
+    }
     self.image, self.caption = widgets.Image(format="png", layout=widgets.Layout(width="512px")), widgets.HTML()
-    for button, act in zip(self.buttons.values(), (partial(self.step, -1), partial(self.step, 1), self.next_error, self.next_unsure)):
+    for button, act in zip(
+        self.buttons.values(), (partial(self.step, -1), partial(self.step, 1), self.next_error, self.next_unsure)
+    ):
         button.on_click(lambda _, act=act: act())
     self.case.observe(lambda change: change["new"] == self._at or self.go(change["new"]), "value")
-    for control in (self.slice, self.threshold, self.modality, self.overlay): control.observe(lambda _: self._draw(), "value")
-    return [widgets.HBox([self.case, *self.buttons.values()]), widgets.HBox([self.slice, self.threshold]),
-            widgets.HBox([self.modality, self.overlay]), self.image, self.caption]
+    for control in (self.slice, self.threshold, self.modality, self.overlay):
+        control.observe(lambda _: self._draw(), "value")
+    return [
+        widgets.HBox([self.case, *self.buttons.values()]),
+        widgets.HBox([self.slice, self.threshold]),
+        widgets.HBox([self.modality, self.overlay]),
+        self.image,
+        self.caption,
+    ]
 
 # %% ../nbs/41_inspector.ipynb #18a75629
 @patch
-def shown(self:SliceInspector,
-          i:int|None=None, # number of the case, from 0; None: the one on the screen
-         )->Shown: # the case
+def shown(
+    self: SliceInspector,
+    i: int | None = None,  # number of the case, from 0; None: the one on the screen
+) -> Shown:  # the case
     "Read a case and ask about it, or take it from memory; raises `UserError` for what cannot be read."
     i = self.case.value if i is None else i
     if i not in self._open:
         self._open[i] = self._readers[i][1](), {}
-        if len(self._open) > self.keep: self._open.popitem(last=False)
+        if len(self._open) > self.keep:
+            self._open.popitem(last=False)
     self._open.move_to_end(i)
     return self._open[i][0]
 
 # %% ../nbs/41_inspector.ipynb #b8077911
 @patch
-def go(self:SliceInspector,
-       i:int, # number of the case, from 0
-       s:int|None=None, # position of the slice; None: the one with most tumour, or the middle
-      )->bool: # could the case be read?
+def go(
+    self: SliceInspector,
+    i: int,  # number of the case, from 0
+    s: int | None = None,  # position of the slice; None: the one with most tumour, or the middle
+) -> bool:  # could the case be read?
     "Show a case; one that cannot be read costs a sentence below an empty picture."
-    self._quiet, self._at = True, i                       # quiet: what moves now, or while there is nothing to draw, draws nothing
+    self._quiet, self._at = True, i  # quiet: what moves now, or while there is nothing to draw, draws nothing
     try:
         self.case.value = i
         self._fit(self.shown(i), s)
@@ -306,83 +426,105 @@ def go(self:SliceInspector,
     self._draw()
     return True
 
+
 @patch
-def _fit(self:SliceInspector, shown:Shown, s:int|None):
+def _fit(self: SliceInspector, shown: Shown, s: int | None):
     "Give the controls the range that the case has."
     sizes = shown.truth.sum((1, 2)) if shown.truth is not None else shown.result.slices.tumour_px.to_numpy()
     first, modality = int(sizes.argmax()) if sizes.any() else len(sizes) // 2, self.modality.value
     self.slice.max, self.slice.disabled = len(sizes) - 1, len(sizes) == 1
     self.slice.value = first if s is None else s
     self.modality.options = shown.modalities
-    if modality in shown.modalities: self.modality.value = modality
+    if modality in shown.modalities:
+        self.modality.value = modality
 
 # %% ../nbs/41_inspector.ipynb #d1466612
 @patch
-def heat(self:SliceInspector,
-         kind:str, # "Grad-CAM" or "uncertainty"
-        )->np.ndarray|None: # float32 (size, size), [0, 1]; None: nobody can say
+def heat(
+    self: SliceInspector,
+    kind: str,  # "Grad-CAM" or "uncertainty"
+) -> np.ndarray | None:  # float32 (size, size), [0, 1]; None: nobody can say
     "The map of the slice on the screen, computed once; the uncertainty is 1 from a standard deviation of `FULL_SPREAD` on."
     shown, maps = self.shown(), self._open[self.case.value][1]
     key, s = (kind, self.slice.value), self.slice.value
-    if key in maps: return maps[key]
-    if kind == "uncertainty": layer = self._spread(shown.result, s)
-    else: layer = self.predictor.explain(shown.result, s) if self.predictor else None
+    if key in maps:
+        return maps[key]
+    if kind == "uncertainty":
+        layer = self._spread(shown.result, s)
+    else:
+        layer = self.predictor.explain(shown.result, s) if self.predictor else None
     maps[key] = layer
     return layer
 
+
 @patch
-def _spread(self:SliceInspector, result:PredictionResult, s:int)->np.ndarray|None:
-    if result.seg_std is not None: std = result.seg_std[s]
-    elif not self._drops(): return None
+def _spread(self: SliceInspector, result: PredictionResult, s: int) -> np.ndarray | None:
+    if result.seg_std is not None:
+        std = result.seg_std[s]
+    elif not self._drops():
+        return None
     else:
-        x = self.predictor.runtime.move(as_stored(result.prepared.image[s:s + 1]))
+        x = self.predictor.runtime.move(as_stored(result.prepared.image[s : s + 1]))
         std = mc_dropout(self.predictor.model, x, self.samples, tasks=("seg",))["seg"].std[0, 0].cpu().numpy()
     return np.clip(std / FULL_SPREAD, 0, 1)
 
 # %% ../nbs/41_inspector.ipynb #742489d7
 @patch
-def picture(self:SliceInspector,
-            overlay:str|None=None, # one of `OVERLAYS`; None: the one that is chosen
-           )->np.ndarray: # uint8 (H, W, 3)
+def picture(
+    self: SliceInspector,
+    overlay: str | None = None,  # one of `OVERLAYS`; None: the one that is chosen
+) -> np.ndarray:  # uint8 (H, W, 3)
     "What is on the screen, or would be with another overlay."
     overlay = overlay or self.overlay.value
     heat = self.heat(overlay) if overlay in HEAT_COLOURS else None
     return draw(self.shown(), self.slice.value, overlay, self.modality.value, self.threshold.value, heat)
 
-@patch
-def _draw(self:SliceInspector):
-    if not self._quiet: self.image.value, self.caption.value = png(self.picture()), escape(self.words())
 
 @patch
-def words(self:SliceInspector)->str: # one line
+def _draw(self: SliceInspector):
+    if not self._quiet:
+        self.image.value, self.caption.value = png(self.picture()), escape(self.words())
+
+
+@patch
+def words(self: SliceInspector) -> str:  # one line
     "Say what the picture cannot: the probabilities, the decision, what is true, the Dice of this slice at the chosen threshold."
     shown, s = self.shown(), self.slice.value
     result, truth, answer = shown.result, shown.true_mask(s), shown.answered_mask(s, self.threshold.value)
     said = [f"{self._readers[self.case.value][0]} ({self.case.value + 1} of {len(self)}), slice {shown.slices[s]}"]
-    if shown.asked: said += [f"p {result.slices.p[s]:.2f}, whole {result.kind} {result.p:.2f}: {result.text}"]
-    if shown.cls is not None: said += ["truth: tumour" if shown.cls[s] else "truth: no tumour"]
-    if truth is None: said += ["true mask unknown"]
-    elif answer is not None and (truth.any() or answer.any()): said += [f"Dice of this slice {dice(*seg_counts(answer, truth)[:3]):.2f}"]
-    if shown.asked and result.tumour_ml is not None: said += [f"{result.tumour_ml:.1f} mL"]
+    if shown.asked:
+        said += [f"p {result.slices.p[s]:.2f}, whole {result.kind} {result.p:.2f}: {result.text}"]
+    if shown.cls is not None:
+        said += ["truth: tumour" if shown.cls[s] else "truth: no tumour"]
+    if truth is None:
+        said += ["true mask unknown"]
+    elif answer is not None and (truth.any() or answer.any()):
+        said += [f"Dice of this slice {dice(*seg_counts(answer, truth)[:3]):.2f}"]
+    if shown.asked and result.tumour_ml is not None:
+        said += [f"{result.tumour_ml:.1f} mL"]
     return " · ".join(said)
 
 # %% ../nbs/41_inspector.ipynb #e734bb1b
 @patch
-def step(self:SliceInspector,
-         by:int, # 1: the next case, −1: the one before; after the last comes the first
-        )->bool: # could the case be read?
+def step(
+    self: SliceInspector,
+    by: int,  # 1: the next case, −1: the one before; after the last comes the first
+) -> bool:  # could the case be read?
     "Go to a neighbouring case."
     return self.go((self.case.value + by) % len(self))
 
+
 @patch
-def _next(self:SliceInspector, find:Callable[[Shown], int|None], what:str)->int|None:
+def _next(self: SliceInspector, find: Callable[[Shown], int | None], what: str) -> int | None:
     "Look at one case after another, the current one last; what was found is remembered when the case itself is forgotten."
     start = self.case.value
     for i in [(start + k) % len(self) for k in range(1, len(self) + 1)]:
         if (what, i) not in self._found:
             self.caption.value = escape(f"Looking for {what} at {self._readers[i][0]}, case {i + 1} of {len(self)}")
-            try: self._found[what, i] = find(self.shown(i))
-            except UserError: self._found[what, i] = None
+            try:
+                self._found[what, i] = find(self.shown(i))
+            except UserError:
+                self._found[what, i] = None
         if self._found[what, i] is not None:
             self.go(i, self._found[what, i])
             return i
@@ -390,31 +532,35 @@ def _next(self:SliceInspector, find:Callable[[Shown], int|None], what:str)->int|
 
 # %% ../nbs/41_inspector.ipynb #d2cc179f
 @patch
-def next_error(self:SliceInspector)->int|None: # number of the case; None: there is none
+def next_error(self: SliceInspector) -> int | None:  # number of the case; None: there is none
     "Go to the next case that was answered wrongly, at its worst slice, see `worst_slice`."
     return self._next(worst_slice, "an error")
 
+
 @patch
-def next_unsure(self:SliceInspector)->int|None: # number of the case; None: there is none
+def next_unsure(self: SliceInspector) -> int | None:  # number of the case; None: there is none
     "Go to the next case that was answered unsurely, at its least decided slice, see `unsure_slice`."
     return self._next(unsure_slice, "an unsure answer")
 
 # %% ../nbs/41_inspector.ipynb #91634a52
 @patch
-def static_figure(self:SliceInspector)->Figure: # one panel per overlay, and the probability along the slices
+def static_figure(self: SliceInspector) -> Figure:  # one panel per overlay, and the probability along the slices
     "Draw what the widget shows, for pages where no kernel answers."
     shown, names, curve = self.shown(), self.overlay.options, self.shown().asked and len(self.shown().slices) > 1
-    fig, axes = plt.subplots(1, len(names) + curve, figsize=(1.14 * (len(names) + curve), 1.6), layout="constrained", squeeze=False)
+    fig, axes = plt.subplots(
+        1, len(names) + curve, figsize=(1.14 * (len(names) + curve), 1.6), layout="constrained", squeeze=False
+    )
     for ax, name in zip(axes[0], names):
         ax.imshow(self.picture(name))
         ax.set_title(name, fontsize=8)
         ax.axis("off")
     if curve:
         ax = axes[0, -1]
-        if shown.cls is not None: ax.fill_between(shown.slices, shown.cls, step="mid", color=np.array(TRUTH_COLOUR) / 255, alpha=.4, lw=0)
+        if shown.cls is not None:
+            ax.fill_between(shown.slices, shown.cls, step="mid", color=np.array(TRUTH_COLOUR) / 255, alpha=0.4, lw=0)
         ax.plot(shown.slices, shown.result.slices.p, color=np.array(TUMOUR_COLOUR) / 255, marker=".", ms=4)
-        ax.axvline(shown.slices[self.slice.value], color="grey", lw=.7, ls=":")
-        ax.set(ylim=(-.03, 1.03), xticks=shown.slices[[0, -1]], yticks=(0, 1))
+        ax.axvline(shown.slices[self.slice.value], color="grey", lw=0.7, ls=":")
+        ax.set(ylim=(-0.03, 1.03), xticks=shown.slices[[0, -1]], yticks=(0, 1))
         ax.set_title("p, truth", fontsize=8)
         ax.tick_params(labelsize=7)
     fig.suptitle(self.words(), fontsize=7)

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 class DiceLoss(nn.Module):
     "Soft Dice loss per slice, 1 − (2·Σpt + s) / (Σp + Σt + s) (Milletari et al. 2016)."
 
-    def __init__(self,
-                 smooth:float=1.0): # s, in pixels: the loss of an empty prediction on an empty mask is 0
+    def __init__(self, smooth: float = 1.0):  # s, in pixels: the loss of an empty prediction on an empty mask is 0
         super().__init__()
         self.smooth = smooth
 
-    def forward(self,
-                logits:Tensor, # mask logits (B, 1, H, W)
-                mask:Tensor, # binary mask (B, 1, H, W), values {0, 1}
-               )->Tensor: # loss of each slice (B,), range [0, 1]
+    def forward(
+        self,
+        logits: Tensor,  # mask logits (B, 1, H, W)
+        mask: Tensor,  # binary mask (B, 1, H, W), values {0, 1}
+    ) -> Tensor:  # loss of each slice (B,), range [0, 1]
         "Compare prediction and mask slice by slice."
         p, t = logits.float().sigmoid().flatten(1), mask.float().flatten(1)
         overlap, total = (p * t).sum(1), p.sum(1) + t.sum(1)
@@ -32,15 +32,15 @@ class DiceLoss(nn.Module):
 class CombinedSegmentationLoss(nn.Module):
     "Soft Dice plus pixel-wise binary cross-entropy, equally weighted as in nnU-Net (Isensee et al. 2021)."
 
-    def __init__(self,
-                 smooth:float=1.0): # see `DiceLoss`
+    def __init__(self, smooth: float = 1.0):  # see `DiceLoss`
         super().__init__()
         self.dice = DiceLoss(smooth)
 
-    def forward(self,
-                logits:Tensor, # mask logits (B, 1, H, W)
-                mask:Tensor, # binary mask (B, 1, H, W)
-               )->Tensor: # loss of each slice (B,)
+    def forward(
+        self,
+        logits: Tensor,  # mask logits (B, 1, H, W)
+        mask: Tensor,  # binary mask (B, 1, H, W)
+    ) -> Tensor:  # loss of each slice (B,)
         "Add the two losses slice by slice."
         bce = F.binary_cross_entropy_with_logits(logits.float(), mask.float(), reduction="none").flatten(1).mean(1)
         return self.dice(logits, mask) + bce
@@ -49,26 +49,33 @@ class CombinedSegmentationLoss(nn.Module):
 class MultiTaskLoss(nn.Module):
     "λ_seg·L_seg over slices that have a mask plus λ_cls·L_cls over all slices."
 
-    def __init__(self,
-                 lambda_seg:float=1.0, # weight of the mask's loss
-                 lambda_cls:float=1.0): # weight of the label's loss
+    def __init__(
+        self,
+        lambda_seg: float = 1.0,  # weight of the mask's loss
+        lambda_cls: float = 1.0,
+    ):  # weight of the label's loss
         super().__init__()
         self.lambda_seg, self.lambda_cls = lambda_seg, lambda_cls
         self.segmentation = CombinedSegmentationLoss()
 
-    def forward(self,
-                out:dict, # the model's answer: "seg" (B, 1, H, W) or None, "cls" (B, 2) or None
-                batch:dict, # "mask" (B, 1, H, W), "has_mask" (B,) bool, "cls" (B,) int
-                counts:Tensor|None=None, # [slices with a mask, slices] to divide by; None: those of this batch
-               )->dict[str, Tensor]: # "loss", "seg", "cls": scalars
+    def forward(
+        self,
+        out: dict,  # the model's answer: "seg" (B, 1, H, W) or None, "cls" (B, 2) or None
+        batch: dict,  # "mask" (B, 1, H, W), "has_mask" (B,) bool, "cls" (B,) int
+        counts: Tensor | None = None,  # [slices with a mask, slices] to divide by; None: those of this batch
+    ) -> dict[str, Tensor]:  # "loss", "seg", "cls": scalars
         "Weigh the tasks. A task that was not computed, or has no slice in the batch, adds exactly 0."
         has = batch["has_mask"]
         n_mask, n = (has.sum(), torch.tensor(len(has))) if counts is None else counts
         zero = torch.zeros((), device=has.device)
-        seg = self._sum(self.segmentation, out["seg"], batch["mask"], has) / n_mask.clamp(min=1) if out["seg"] is not None else zero
+        seg = (
+            self._sum(self.segmentation, out["seg"], batch["mask"], has) / n_mask.clamp(min=1)
+            if out["seg"] is not None
+            else zero
+        )
         cls = F.cross_entropy(out["cls"].float(), batch["cls"], reduction="sum") / n if out["cls"] is not None else zero
         return {"loss": self.lambda_seg * seg + self.lambda_cls * cls, "seg": seg.detach(), "cls": cls.detach()}
 
     @staticmethod
-    def _sum(loss, logits:Tensor, mask:Tensor, has:Tensor)->Tensor:
+    def _sum(loss, logits: Tensor, mask: Tensor, has: Tensor) -> Tensor:
         return (loss(logits, mask) * has).sum()

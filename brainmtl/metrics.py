@@ -18,15 +18,19 @@ from scipy import stats
 from .files import UserError
 
 # %% ../nbs/21_metrics.ipynb #4fb51e1e
-def seg_counts(pred:Any, # predicted mask, (..., H, W) array or tensor; a pixel is on above 0.5
-               true:Any, # reference mask, same shape
-               dims:int=2, # number of trailing axes to count over: 2 for slices, 3 for a volume
-              )->tuple: # tp, fp, fn, tn: integer arrays (or tensors) of the leading shape
+def seg_counts(
+    pred: Any,  # predicted mask, (..., H, W) array or tensor; a pixel is on above 0.5
+    true: Any,  # reference mask, same shape
+    dims: int = 2,  # number of trailing axes to count over: 2 for slices, 3 for a volume
+) -> tuple:  # tp, fp, fn, tn: integer arrays (or tensors) of the leading shape
     "Count agreeing and disagreeing pixels; raises `UserError` when the shapes differ."
     if tuple(pred.shape) != tuple(true.shape):
-        raise UserError("a predicted mask and its reference must have one shape", f"{tuple(pred.shape)} and {tuple(true.shape)}",
-                        "put both on the same grid first")
-    p, t, axes = pred > .5, true > .5, tuple(range(-dims, 0))
+        raise UserError(
+            "a predicted mask and its reference must have one shape",
+            f"{tuple(pred.shape)} and {tuple(true.shape)}",
+            "put both on the same grid first",
+        )
+    p, t, axes = pred > 0.5, true > 0.5, tuple(range(-dims, 0))
     return (p & t).sum(axes), (p & ~t).sum(axes), (~p & t).sum(axes), (~p & ~t).sum(axes)
 
 # %% ../nbs/21_metrics.ipynb #e296171f
@@ -35,19 +39,23 @@ def _ratio(num, den, empty=np.nan):
     num, den = np.asarray(num, float), np.asarray(den, float)
     return np.divide(num, den, out=np.full(np.broadcast(num, den).shape, float(empty)), where=den != 0)
 
-def dice(tp:np.ndarray, # pixels in both masks
-         fp:np.ndarray, # pixels in the prediction only
-         fn:np.ndarray, # pixels in the reference only
-         empty:float=np.nan, # what two empty masks score; NaN says "undefined", 1 is the flattering convention
-        )->np.ndarray: # Dice in [0, 1], shape of the counts
-    "Dice coefficient 2TP / (2TP + FP + FN) (Dice 1945)."
-    return _ratio(2*np.asarray(tp), 2*np.asarray(tp) + fp + fn, empty)
 
-def iou(tp:np.ndarray, # pixels in both masks
-        fp:np.ndarray, # pixels in the prediction only
-        fn:np.ndarray, # pixels in the reference only
-        empty:float=np.nan, # what two empty masks score
-       )->np.ndarray: # IoU in [0, 1], shape of the counts
+def dice(
+    tp: np.ndarray,  # pixels in both masks
+    fp: np.ndarray,  # pixels in the prediction only
+    fn: np.ndarray,  # pixels in the reference only
+    empty: float = np.nan,  # what two empty masks score; NaN says "undefined", 1 is the flattering convention
+) -> np.ndarray:  # Dice in [0, 1], shape of the counts
+    "Dice coefficient 2TP / (2TP + FP + FN) (Dice 1945)."
+    return _ratio(2 * np.asarray(tp), 2 * np.asarray(tp) + fp + fn, empty)
+
+
+def iou(
+    tp: np.ndarray,  # pixels in both masks
+    fp: np.ndarray,  # pixels in the prediction only
+    fn: np.ndarray,  # pixels in the reference only
+    empty: float = np.nan,  # what two empty masks score
+) -> np.ndarray:  # IoU in [0, 1], shape of the counts
     "Intersection over union TP / (TP + FP + FN) (Jaccard 1912)."
     return _ratio(tp, np.asarray(tp) + fp + fn, empty)
 
@@ -59,233 +67,299 @@ def _crop(*masks):
     box = tuple(slice(max(0, span[0] - 1), span[-1] + 2) for span in spans)
     return [m[box] for m in masks]
 
+
 def _monai(name, pred, true, **kwargs):
     "Call MONAI's metric `name` on one pair of masks; MONAI takes seconds to import, so it is imported at the first use."
     import torch
     import monai.metrics
-    masks = _crop(np.asarray(pred) > .5, np.asarray(true) > .5)
+
+    masks = _crop(np.asarray(pred) > 0.5, np.asarray(true) > 0.5)
     pair = [torch.from_numpy(np.ascontiguousarray(m))[None, None].float() for m in masks]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return float(getattr(monai.metrics, name)(*pair, include_background=True, **kwargs))
 
 # %% ../nbs/21_metrics.ipynb #c62359cb
-def hd95(pred:np.ndarray, # predicted mask of one slice (H, W) or one volume (Z, H, W)
-         true:np.ndarray, # reference mask, same shape
-         spacing:tuple|None=None, # mm per pixel along each axis; None measures in pixels
-        )->float: # distance in mm (or pixels); infinite if one mask is empty, NaN if both are
+def hd95(
+    pred: np.ndarray,  # predicted mask of one slice (H, W) or one volume (Z, H, W)
+    true: np.ndarray,  # reference mask, same shape
+    spacing: tuple | None = None,  # mm per pixel along each axis; None measures in pixels
+) -> float:  # distance in mm (or pixels); infinite if one mask is empty, NaN if both are
     "95th percentile of the symmetric Hausdorff distance between the outlines, by MONAI."
-    empty = not np.any(np.asarray(pred) > .5), not np.any(np.asarray(true) > .5)
-    if any(empty): return float("nan") if all(empty) else float("inf")
+    empty = not np.any(np.asarray(pred) > 0.5), not np.any(np.asarray(true) > 0.5)
+    if any(empty):
+        return float("nan") if all(empty) else float("inf")
     return _monai("compute_hausdorff_distance", pred, true, percentile=95, spacing=spacing)
 
-def surface_dice(pred:np.ndarray, # predicted mask of one slice (H, W) or one volume (Z, H, W)
-                 true:np.ndarray, # reference mask, same shape
-                 spacing:tuple|None=None, # mm per pixel along each axis; None measures in pixels
-                 tol:float=2., # outlines nearer than this agree (mm, or pixels without spacing)
-                )->float: # share of outline that agrees, in [0, 1]; 0 if one mask is empty, NaN if both are
+
+def surface_dice(
+    pred: np.ndarray,  # predicted mask of one slice (H, W) or one volume (Z, H, W)
+    true: np.ndarray,  # reference mask, same shape
+    spacing: tuple | None = None,  # mm per pixel along each axis; None measures in pixels
+    tol: float = 2.0,  # outlines nearer than this agree (mm, or pixels without spacing)
+) -> float:  # share of outline that agrees, in [0, 1]; 0 if one mask is empty, NaN if both are
     "Surface Dice at a tolerance (Nikolov et al. 2021), by MONAI."
-    empty = not np.any(np.asarray(pred) > .5), not np.any(np.asarray(true) > .5)
-    if any(empty): return float("nan") if all(empty) else 0.
+    empty = not np.any(np.asarray(pred) > 0.5), not np.any(np.asarray(true) > 0.5)
+    if any(empty):
+        return float("nan") if all(empty) else 0.0
     return _monai("compute_surface_dice", pred, true, class_thresholds=[tol], spacing=spacing)
 
 # %% ../nbs/21_metrics.ipynb #81b8b91e
-BINS = 15                          # equal-width bins of the expected calibration error
-PREVALENCES = (.01, .10, .50)      # prevalences for the predictive values
+BINS = 15  # equal-width bins of the expected calibration error
+PREVALENCES = (0.01, 0.10, 0.50)  # prevalences for the predictive values
 
-def auc(y:np.ndarray, # labels {0, 1}, (n,)
-        p:np.ndarray, # scores, higher means more likely 1, (n,)
-        w:np.ndarray, # row weights, (b, n): one row of weights per replicate
-       )->np.ndarray: # (b,) area under the ROC curve; NaN where a class has no weight
+
+def auc(
+    y: np.ndarray,  # labels {0, 1}, (n,)
+    p: np.ndarray,  # scores, higher means more likely 1, (n,)
+    w: np.ndarray,  # row weights, (b, n): one row of weights per replicate
+) -> np.ndarray:  # (b,) area under the ROC curve; NaN where a class has no weight
     "Area under the ROC curve of every weighting at once; ties count one half (Hanley & McNeil 1982)."
     order = np.argsort(p, kind="stable")
-    start = np.flatnonzero(np.diff(p[order], prepend=np.nan) != 0)      # first row of each run of equal scores
-    pos = np.add.reduceat(w[:, order]*y[order], start, axis=1)
-    neg = np.add.reduceat(w[:, order]*(1 - y[order]), start, axis=1)
+    start = np.flatnonzero(np.diff(p[order], prepend=np.nan) != 0)  # first row of each run of equal scores
+    pos = np.add.reduceat(w[:, order] * y[order], start, axis=1)
+    neg = np.add.reduceat(w[:, order] * (1 - y[order]), start, axis=1)
     below = np.cumsum(neg, axis=1) - neg
-    return _ratio((pos*(below + neg/2)).sum(1), pos.sum(1)*neg.sum(1))
+    return _ratio((pos * (below + neg / 2)).sum(1), pos.sum(1) * neg.sum(1))
 
 # %% ../nbs/21_metrics.ipynb #fe9da020
-def specificity_at(y:np.ndarray, # labels {0, 1}, (n,)
-                   p:np.ndarray, # scores, (n,)
-                   w:np.ndarray, # row weights, (b, n)
-                   sensitivity:float=.95, # sensitivity that must be reached
-                  )->np.ndarray: # (b,) specificity; NaN where a class has no weight
+def specificity_at(
+    y: np.ndarray,  # labels {0, 1}, (n,)
+    p: np.ndarray,  # scores, (n,)
+    w: np.ndarray,  # row weights, (b, n)
+    sensitivity: float = 0.95,  # sensitivity that must be reached
+) -> np.ndarray:  # (b,) specificity; NaN where a class has no weight
     "Specificity at the highest threshold that reaches `sensitivity`, read off each weighting's own ROC curve."
     order = np.argsort(-p, kind="stable")
     start = np.flatnonzero(np.diff(p[order], prepend=np.nan) != 0)
-    pos = np.cumsum(np.add.reduceat(w[:, order]*y[order], start, axis=1), axis=1)
-    neg = np.cumsum(np.add.reduceat(w[:, order]*(1 - y[order]), start, axis=1), axis=1)
-    first = np.argmax(pos >= sensitivity*pos[:, -1:] - 1e-9, axis=1)
+    pos = np.cumsum(np.add.reduceat(w[:, order] * y[order], start, axis=1), axis=1)
+    neg = np.cumsum(np.add.reduceat(w[:, order] * (1 - y[order]), start, axis=1), axis=1)
+    first = np.argmax(pos >= sensitivity * pos[:, -1:] - 1e-9, axis=1)
     spec = 1 - _ratio(neg[np.arange(len(w)), first], neg[:, -1])
     return np.where(pos[:, -1] > 0, spec, np.nan)
 
 # %% ../nbs/21_metrics.ipynb #b38fd535
-def ece(y:np.ndarray, # labels {0, 1}, (n,)
-        p:np.ndarray, # probabilities of 1, (n,)
-        w:np.ndarray, # row weights, (b, n)
-        bins:int=BINS, # number of equal-width bins
-       )->np.ndarray: # (b,) expected calibration error in [0, 1]
+def ece(
+    y: np.ndarray,  # labels {0, 1}, (n,)
+    p: np.ndarray,  # probabilities of 1, (n,)
+    w: np.ndarray,  # row weights, (b, n)
+    bins: int = BINS,  # number of equal-width bins
+) -> np.ndarray:  # (b,) expected calibration error in [0, 1]
     "Expected calibration error of P(1): mean gap between probability and frequency over bins (Naeini et al. 2015)."
-    member = np.minimum((p*bins).astype(int), bins - 1)[:, None] == np.arange(bins)
-    gap = w @ (member*(p - y)[:, None])
+    member = np.minimum((p * bins).astype(int), bins - 1)[:, None] == np.arange(bins)
+    gap = w @ (member * (p - y)[:, None])
     return _ratio(np.abs(gap).sum(1), w.sum(1))
 
 # %% ../nbs/21_metrics.ipynb #501b4a58
-def ece_by_chance(p:np.ndarray, # probabilities of 1, (n,)
-                  n:int=1000, # draws of the labels
-                  seed:int|tuple=0, # of the draws
-                  bins:int=BINS, # number of equal-width bins
-                 )->dict: # {"value", "low", "high", "n", "clusters"}: mean and central 95 % of the ECE
+def ece_by_chance(
+    p: np.ndarray,  # probabilities of 1, (n,)
+    n: int = 1000,  # draws of the labels
+    seed: int | tuple = 0,  # of the draws
+    bins: int = BINS,  # number of equal-width bins
+) -> dict:  # {"value", "low", "high", "n", "clusters"}: mean and central 95 % of the ECE
     "What ECE would be if every answer were right as often as it says and the slices independent (consistency resampling, Bröcker & Smith 2007)."
-    member = np.minimum((p*bins).astype(int), bins - 1)[:, None] == np.arange(bins)
+    member = np.minimum((p * bins).astype(int), bins - 1)[:, None] == np.arange(bins)
     came = np.random.default_rng(seed).random((n, len(p))) < p
-    found = np.abs((p - came) @ member).sum(1)/len(p)
-    low, high = np.quantile(found, [.025, .975])
+    found = np.abs((p - came) @ member).sum(1) / len(p)
+    low, high = np.quantile(found, [0.025, 0.975])
     return dict(value=float(found.mean()), low=float(low), high=float(high), n=len(p), clusters=len(p))
 
 # %% ../nbs/21_metrics.ipynb #9713b921
-def cls_stat(values:tuple, # (y, p, threshold): labels (n,), probabilities (n,), one number
-             w:np.ndarray, # row weights, (b, n)
-            )->dict: # score name → (b,) array; NaN where undefined
+def cls_stat(
+    values: tuple,  # (y, p, threshold): labels (n,), probabilities (n,), one number
+    w: np.ndarray,  # row weights, (b, n)
+) -> dict:  # score name → (b,) array; NaN where undefined
     "Every classification score of every weighting; the statistic behind `cls_scores` and `cls_intervals`."
     y, p, threshold = values
     yes = p >= threshold
-    tp, fn, fp, tn = (w @ np.stack([y*yes, y*~yes, (1 - y)*yes, (1 - y)*~yes], 1).astype(float)).T
+    tp, fn, fp, tn = (w @ np.stack([y * yes, y * ~yes, (1 - y) * yes, (1 - y) * ~yes], 1).astype(float)).T
     sens, spec = _ratio(tp, tp + fn), _ratio(tn, tn + fp)
-    return dict(auc=auc(y, p, w), balanced_accuracy=(sens + spec)/2, accuracy=_ratio(tp + tn, tp + fn + fp + tn),
-        precision=_ratio(tp, tp + fp), recall=sens, f1=_ratio(2*tp, 2*tp + fp + fn), sensitivity=sens, specificity=spec,
+    return dict(
+        auc=auc(y, p, w),
+        balanced_accuracy=(sens + spec) / 2,
+        accuracy=_ratio(tp + tn, tp + fn + fp + tn),
+        precision=_ratio(tp, tp + fp),
+        recall=sens,
+        f1=_ratio(2 * tp, 2 * tp + fp + fn),
+        sensitivity=sens,
+        specificity=spec,
         specificity_at_95_sensitivity=specificity_at(y, p, w),
-        mcc=_ratio(tp*tn - fp*fn, np.sqrt((tp + fp)*(tp + fn)*(tn + fp)*(tn + fn))),
-        brier=_ratio(w @ (p - y)**2, w.sum(1)), ece=ece(y, p, w), prevalence=_ratio(tp + fn, tp + fn + fp + tn))
+        mcc=_ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))),
+        brier=_ratio(w @ (p - y) ** 2, w.sum(1)),
+        ece=ece(y, p, w),
+        prevalence=_ratio(tp + fn, tp + fn + fp + tn),
+    )
 
 # %% ../nbs/21_metrics.ipynb #32d891bb
-def predictive_values(sensitivity:float, # share of tumours called, or None
-                      specificity:float, # share of healthy passed, or None
-                      prevalence:float, # assumed share of tumours where the tool is used
-                     )->tuple: # PPV, NPV; None where undefined
+def predictive_values(
+    sensitivity: float,  # share of tumours called, or None
+    specificity: float,  # share of healthy passed, or None
+    prevalence: float,  # assumed share of tumours where the tool is used
+) -> tuple:  # PPV, NPV; None where undefined
     "Predictive values at another prevalence by Bayes' rule: test sets are never as healthy as clinics."
-    if sensitivity is None or specificity is None: return None, None
-    hit, alarm = sensitivity*prevalence, (1 - specificity)*(1 - prevalence)
-    passed, missed = specificity*(1 - prevalence), (1 - sensitivity)*prevalence
-    return (hit/(hit + alarm) if hit + alarm else None), (passed/(passed + missed) if passed + missed else None)
+    if sensitivity is None or specificity is None:
+        return None, None
+    hit, alarm = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+    passed, missed = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
+    return (hit / (hit + alarm) if hit + alarm else None), (passed / (passed + missed) if passed + missed else None)
 
 # %% ../nbs/21_metrics.ipynb #2852dfa7
 def _number(x):
     "A float for JSON; None for NaN and infinities."
     return float(x) if np.isfinite(x) else None
 
+
 def _checked(y, p, threshold):
     "Labels and probabilities as float arrays; raises `UserError` on anything else."
     y, p = np.asarray(y, float), np.asarray(p, float)
     if y.shape != p.shape or y.ndim != 1 or not len(y):
-        raise UserError("labels and probabilities must be two lists of one length", f"shapes {y.shape} and {p.shape}",
-                        "pass one of each per slice")
-    if not np.isin(y, (0, 1)).all(): raise UserError("labels must be 0 or 1", np.unique(y)[:5].tolist(), "map them to 0 and 1 first")
+        raise UserError(
+            "labels and probabilities must be two lists of one length",
+            f"shapes {y.shape} and {p.shape}",
+            "pass one of each per slice",
+        )
+    if not np.isin(y, (0, 1)).all():
+        raise UserError("labels must be 0 or 1", np.unique(y)[:5].tolist(), "map them to 0 and 1 first")
     if not ((p >= 0) & (p <= 1)).all():
-        raise UserError("probabilities must lie in 0…1", f"{p.min():.3g}…{p.max():.3g}", "pass probabilities, not logits, and no NaN")
+        raise UserError(
+            "probabilities must lie in 0…1",
+            f"{p.min():.3g}…{p.max():.3g}",
+            "pass probabilities, not logits, and no NaN",
+        )
     return y, p, float(threshold)
 
-def cls_scores(y:np.ndarray, # labels {0, 1}, (n,)
-               p:np.ndarray, # probabilities of 1 in [0, 1], (n,)
-               threshold:float=.5, # a slice is called 1 at or above this; fix it on validation
-              )->dict: # score → float, None where undefined; confusion {tn, fp, fn, tp}; ppv and npv {prevalence: value}
+
+def cls_scores(
+    y: np.ndarray,  # labels {0, 1}, (n,)
+    p: np.ndarray,  # probabilities of 1 in [0, 1], (n,)
+    threshold: float = 0.5,  # a slice is called 1 at or above this; fix it on validation
+) -> dict:  # score → float, None where undefined; confusion {tn, fp, fn, tp}; ppv and npv {prevalence: value}
     "All classification scores of one list of answers; raises `UserError` on labels outside {0, 1} or probabilities outside [0, 1]."
     y, p, threshold = _checked(y, p, threshold)
     s = {k: _number(v[0]) for k, v in cls_stat((y, p, threshold), np.ones((1, len(y)))).items()}
     pairs = {f"{q:.2f}": predictive_values(s["sensitivity"], s["specificity"], q) for q in PREVALENCES}
-    return dict(n=len(y), positives=int(y.sum()), threshold=threshold, confusion=confusion(y, p, threshold),
-        **s, ppv={k: v[0] for k, v in pairs.items()}, npv={k: v[1] for k, v in pairs.items()})
+    return dict(
+        n=len(y),
+        positives=int(y.sum()),
+        threshold=threshold,
+        confusion=confusion(y, p, threshold),
+        **s,
+        ppv={k: v[0] for k, v in pairs.items()},
+        npv={k: v[1] for k, v in pairs.items()},
+    )
 
 # %% ../nbs/21_metrics.ipynb #04571cd9
-def confusion(y:np.ndarray, # labels {0, 1}, (n,)
-              p:np.ndarray, # probabilities of 1, (n,)
-              threshold:float=.5, # a slice is called 1 at or above this
-             )->dict: # {"tn", "fp", "fn", "tp"}: counts
+def confusion(
+    y: np.ndarray,  # labels {0, 1}, (n,)
+    p: np.ndarray,  # probabilities of 1, (n,)
+    threshold: float = 0.5,  # a slice is called 1 at or above this
+) -> dict:  # {"tn", "fp", "fn", "tp"}: counts
     "Count the four kinds of answers."
-    tn, fp, fn, tp = np.bincount(2*np.asarray(y, int) + (np.asarray(p) >= threshold), minlength=4).tolist()
+    tn, fp, fn, tp = np.bincount(2 * np.asarray(y, int) + (np.asarray(p) >= threshold), minlength=4).tolist()
     return dict(tn=tn, fp=fp, fn=fn, tp=tp)
 
 # %% ../nbs/21_metrics.ipynb #0a42efc2
-def weighted_mean(values:np.ndarray, # one number per row, (n,); NaN rows are left out
-                  w:np.ndarray, # row weights, (b, n)
-                 )->np.ndarray: # (b,) mean; NaN where no weight is left
+def weighted_mean(
+    values: np.ndarray,  # one number per row, (n,); NaN rows are left out
+    w: np.ndarray,  # row weights, (b, n)
+) -> np.ndarray:  # (b,) mean; NaN where no weight is left
     "Mean of the defined values under every weighting."
     ok = np.isfinite(values)
     return _ratio(w[:, ok] @ values[ok], w[:, ok].sum(1))
 
-def pooled_dice(values:tuple, # (tp, fp, fn): pixel counts, each (n,)
-                w:np.ndarray, # row weights, (b, n)
-               )->np.ndarray: # (b,) Dice of all pixels taken together
+
+def pooled_dice(
+    values: tuple,  # (tp, fp, fn): pixel counts, each (n,)
+    w: np.ndarray,  # row weights, (b, n)
+) -> np.ndarray:  # (b,) Dice of all pixels taken together
     "Dice of all rows as if they were one mask: large tumours dominate."
     tp, fp, fn = (w @ np.asarray(v, float) for v in values)
-    return _ratio(2*tp, 2*tp + fp + fn)
+    return _ratio(2 * tp, 2 * tp + fp + fn)
 
 # %% ../nbs/21_metrics.ipynb #43baa154
-def bootstrap_draws(values:Any, # whatever `stat` takes; arrays are aligned with `clusters`
-                    clusters:Sequence, # cluster name of each row (patient or group), (n,)
-                    stat:Callable, # function (values, weights (b, n)) → (b,) array or dict of them
-                    n:int=2000, # number of replicates
-                    seed:int|tuple=0, # seed of the resampling
-                   )->dict: # name → (1+n,) array: first the score itself, then the replicates; name "value" for a plain `stat`
+def bootstrap_draws(
+    values: Any,  # whatever `stat` takes; arrays are aligned with `clusters`
+    clusters: Sequence,  # cluster name of each row (patient or group), (n,)
+    stat: Callable,  # function (values, weights (b, n)) → (b,) array or dict of them
+    n: int = 2000,  # number of replicates
+    seed: int | tuple = 0,  # seed of the resampling
+) -> dict:  # name → (1+n,) array: first the score itself, then the replicates; name "value" for a plain `stat`
     "Draw whole clusters with replacement and score every draw (cluster bootstrap, Field & Welsh 2007)."
     names, code = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1/len(names)), size=n)
+    times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=n)
     times = np.vstack([np.ones(len(names)), times])
-    step = max(1, 2_000_000//len(code))
-    parts = [stat(values, times[i:i + step, code]) for i in range(0, n + 1, step)]
+    step = max(1, 2_000_000 // len(code))
+    parts = [stat(values, times[i : i + step, code]) for i in range(0, n + 1, step)]
     parts = [part if isinstance(part, dict) else {"value": part} for part in parts]
     return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
 # %% ../nbs/21_metrics.ipynb #d0ee557a
-def interval(draws:np.ndarray, # (1+b,) score, then its replicates
-             n:int, # number of things averaged (slices, volumes, pictures)
-             clusters:int, # number of clusters that carry the score
-             level:float=.95, # coverage aimed at
-             share:bool=True, # is it a share of 1? False for differences, distances and counts
-            )->dict: # {"value", "low", "high", "n", "clusters"}; None where undefined
+def interval(
+    draws: np.ndarray,  # (1+b,) score, then its replicates
+    n: int,  # number of things averaged (slices, volumes, pictures)
+    clusters: int,  # number of clusters that carry the score
+    level: float = 0.95,  # coverage aimed at
+    share: bool = True,  # is it a share of 1? False for differences, distances and counts
+) -> dict:  # {"value", "low", "high", "n", "clusters"}; None where undefined
     "Widened percentile interval; for a share an exact binomial bound when every replicate is 0 or every one is 1."
     value, rest = _number(draws[0]), draws[1:][np.isfinite(draws[1:])]
     out = dict(value=value, low=None, high=None, n=int(n), clusters=int(clusters))
-    if value is None or clusters < 2 or len(rest) < .9*(len(draws) - 1): return out
-    tail = stats.norm.cdf(-np.sqrt(clusters/(clusters - 1))*stats.t.ppf((1 + level)/2, clusters - 1))
+    if value is None or clusters < 2 or len(rest) < 0.9 * (len(draws) - 1):
+        return out
+    tail = stats.norm.cdf(-np.sqrt(clusters / (clusters - 1)) * stats.t.ppf((1 + level) / 2, clusters - 1))
     low, high = np.quantile(rest, [tail, 1 - tail])
-    if share and low == high and value in (0., 1.):
-        edge = ((1 - level)/2)**(1/clusters)          # Clopper-Pearson when all of `clusters` agree
-        low, high = (edge, 1.) if value else (0., 1 - edge)
+    if share and low == high and value in (0.0, 1.0):
+        edge = ((1 - level) / 2) ** (1 / clusters)  # Clopper-Pearson when all of `clusters` agree
+        low, high = (edge, 1.0) if value else (0.0, 1 - edge)
     return {**out, "low": float(low), "high": float(high)}
 
 # %% ../nbs/21_metrics.ipynb #983e3338
-def bootstrap_ci(values:Any, # whatever `stat` takes; arrays are aligned with `clusters`
-                 clusters:Sequence, # cluster name of each row (patient or group), (n,)
-                 stat:Callable=weighted_mean, # function (values, weights (b, n)) → (b,) array
-                 n:int=2000, # number of replicates
-                 seed:int|tuple=0, # seed of the resampling
-                 level:float=.95, # coverage aimed at
-                 share:bool=True, # is it a share of 1? see `interval`
-                )->dict: # {"value", "low", "high", "n", "clusters"}
+def bootstrap_ci(
+    values: Any,  # whatever `stat` takes; arrays are aligned with `clusters`
+    clusters: Sequence,  # cluster name of each row (patient or group), (n,)
+    stat: Callable = weighted_mean,  # function (values, weights (b, n)) → (b,) array
+    n: int = 2000,  # number of replicates
+    seed: int | tuple = 0,  # seed of the resampling
+    level: float = 0.95,  # coverage aimed at
+    share: bool = True,  # is it a share of 1? see `interval`
+) -> dict:  # {"value", "low", "high", "n", "clusters"}
     "A score with its cluster-bootstrap interval."
     draws = bootstrap_draws(values, clusters, stat, n, seed)["value"]
     return interval(draws, len(clusters), len(set(clusters)), level, share)
 
 # %% ../nbs/21_metrics.ipynb #47cc5b8f
-def cls_intervals(y:np.ndarray, # labels {0, 1}, (n,)
-                  p:np.ndarray, # probabilities of 1 in [0, 1], (n,)
-                  threshold:float, # a slice is called 1 at or above this; fix it on validation
-                  clusters:Sequence, # cluster name of each row, (n,)
-                  n:int=2000, # number of replicates
-                  seed:int|tuple=0, # seed of the resampling
-                 )->tuple: # scores as in `cls_scores` with intervals in place of numbers; the raw draws per score
+def cls_intervals(
+    y: np.ndarray,  # labels {0, 1}, (n,)
+    p: np.ndarray,  # probabilities of 1 in [0, 1], (n,)
+    threshold: float,  # a slice is called 1 at or above this; fix it on validation
+    clusters: Sequence,  # cluster name of each row, (n,)
+    n: int = 2000,  # number of replicates
+    seed: int | tuple = 0,  # seed of the resampling
+) -> tuple:  # scores as in `cls_scores` with intervals in place of numbers; the raw draws per score
     "Every classification score with its interval; each counts the clusters of the class it is about."
     y, p, threshold = _checked(y, p, threshold)
     clusters = np.asarray(clusters, dtype=str)
     draws = bootstrap_draws((y, p, threshold), clusters, cls_stat, n, seed)
     pos, neg, every = (len(set(clusters[m])) for m in (y == 1, y == 0, y >= 0))
-    support = dict(sensitivity=(int(y.sum()), pos), recall=(int(y.sum()), pos), specificity=(int((1 - y).sum()), neg),
-        auc=(len(y), min(pos, neg)), balanced_accuracy=(len(y), min(pos, neg)), specificity_at_95_sensitivity=(len(y), min(pos, neg)))
+    support = dict(
+        sensitivity=(int(y.sum()), pos),
+        recall=(int(y.sum()), pos),
+        specificity=(int((1 - y).sum()), neg),
+        auc=(len(y), min(pos, neg)),
+        balanced_accuracy=(len(y), min(pos, neg)),
+        specificity_at_95_sensitivity=(len(y), min(pos, neg)),
+    )
     out = {k: interval(d, *support.get(k, (len(y), every))) for k, d in draws.items()}
     out.update(_predictive_intervals(out["sensitivity"], out["specificity"]))
-    return dict(n=len(y), positives=int(y.sum()), clusters=every, threshold=threshold, confusion=confusion(y, p, threshold), **out), draws
+    return dict(
+        n=len(y),
+        positives=int(y.sum()),
+        clusters=every,
+        threshold=threshold,
+        confusion=confusion(y, p, threshold),
+        **out,
+    ), draws
+
 
 def _predictive_intervals(sens, spec):
     "PPV and NPV per prevalence; both rise with sensitivity and specificity, so the ends come from their ends (conservative)."
@@ -294,35 +368,45 @@ def _predictive_intervals(sens, spec):
     return {name: {q: {k: ends[k][j][i] for k in ends} for q, j in at.items()} for i, name in enumerate(("ppv", "npv"))}
 
 # %% ../nbs/21_metrics.ipynb #1b72d3da
-def paired_ci(a:Any, # values of system A, as `stat` takes them
-              b:Any, # values of system B for the same rows
-              clusters:Sequence, # cluster name of each row, (n,)
-              stat:Callable=weighted_mean, # function (values, weights (b, n)) → (b,) array
-              n:int=2000, # number of replicates
-              seed:int|tuple=0, # seed of the resampling
-              level:float=.95, # coverage aimed at
-             )->dict: # {"value": A − B, "low", "high", "n", "clusters"}
+def paired_ci(
+    a: Any,  # values of system A, as `stat` takes them
+    b: Any,  # values of system B for the same rows
+    clusters: Sequence,  # cluster name of each row, (n,)
+    stat: Callable = weighted_mean,  # function (values, weights (b, n)) → (b,) array
+    n: int = 2000,  # number of replicates
+    seed: int | tuple = 0,  # seed of the resampling
+    level: float = 0.95,  # coverage aimed at
+) -> dict:  # {"value": A − B, "low", "high", "n", "clusters"}
     "Difference A − B with its interval; both systems are scored on the same drawn patients (protocol P9)."
     rows = len(clusters)
     for x in (*(a if isinstance(a, tuple) else (a,)), *(b if isinstance(b, tuple) else (b,))):
         if np.ndim(x) and len(x) != rows:
-            raise UserError(f"a paired comparison needs the same {rows} rows for both systems", f"{len(x)} rows",
-                            "join the two tables by row first")
+            raise UserError(
+                f"a paired comparison needs the same {rows} rows for both systems",
+                f"{len(x)} rows",
+                "join the two tables by row first",
+            )
     draws = [bootstrap_draws(v, clusters, stat, n, seed)["value"] for v in (a, b)]
     return interval(draws[0] - draws[1], rows, len(set(clusters)), level, share=False)
 
 # %% ../nbs/21_metrics.ipynb #a1d70b33
-def verdict(a:str, # name of system A
-            b:str, # name of system B
-            diff:dict, # result of `paired_ci`
-            what:str="", # the score compared, for the sentence
-            higher:bool=True, # is a higher score better?
-           )->str: # "A better than B …" or "… no difference shown …"
+def verdict(
+    a: str,  # name of system A
+    b: str,  # name of system B
+    diff: dict,  # result of `paired_ci`
+    what: str = "",  # the score compared, for the sentence
+    higher: bool = True,  # is a higher score better?
+) -> str:  # "A better than B …" or "… no difference shown …"
     "Protocol P9's sentence: a winner only when the paired interval excludes 0."
     of = f" in {what}" if what else ""
-    if diff["value"] is None: return f"{a} and {b} cannot be compared{of}: the score is undefined"
-    if diff["low"] is None: return f"{a} against {b}{of}: no difference shown (no interval from {diff['clusters']} patients)"
-    size = (f"(difference {diff['value']:+.3f}, 95 % interval {diff['low']:+.3f} to {diff['high']:+.3f}, "
-            f"n = {diff['n']}, {diff['clusters']} patients)")
-    if diff["low"] <= 0 <= diff["high"]: return f"{a} against {b}{of}: no difference shown {size}"
+    if diff["value"] is None:
+        return f"{a} and {b} cannot be compared{of}: the score is undefined"
+    if diff["low"] is None:
+        return f"{a} against {b}{of}: no difference shown (no interval from {diff['clusters']} patients)"
+    size = (
+        f"(difference {diff['value']:+.3f}, 95 % interval {diff['low']:+.3f} to {diff['high']:+.3f}, "
+        f"n = {diff['n']}, {diff['clusters']} patients)"
+    )
+    if diff["low"] <= 0 <= diff["high"]:
+        return f"{a} against {b}{of}: no difference shown {size}"
     return f"{a} better than {b}{of} {size}" if (diff["low"] > 0) == higher else f"{b} better than {a}{of} {size}"

@@ -27,24 +27,30 @@ from .runtime import Runtime, choose_runtime
 # %% ../nbs/13_model.ipynb #c3395cb3
 PARTS = ("encoder", "decoder", "head")
 
+
 class MultiTaskModel(nn.Module):
     "A U-Net encoder shared by a mask decoder and a classification head."
 
-    def __init__(self,
-                 in_channels:int=1, # modalities
-                 config:ModelConfig=ModelConfig()): # width, depth, norm, dropout, head
+    def __init__(
+        self,
+        in_channels: int = 1,  # modalities
+        config: ModelConfig = ModelConfig(),
+    ):  # width, depth, norm, dropout, head
         super().__init__()
         self.in_channels, self.config = in_channels, config
-        self.frozen:set[str] = set()
+        self.frozen: set[str] = set()
         self.encoder = UNetEncoder(in_channels, config.base, config.depth, config.norm, config.stem)
         self.decoder = UNetDecoder(self.encoder.channels, config.norm, config.dropout / 2, stem=config.stem)
         self.head = ClassificationHead(self.encoder.channels[-1], config.hidden, config.dropout, config.pool)
 
-    def forward(self,
-                x:Tensor, # slices (B, C, H, W), z-scored, background 0
-                do_seg:bool=True, # draw the mask?
-                do_cls:bool=True, # decide?
-               )->dict[str, Any]: # "seg": logits (B, 1, H, W) or None, "cls": logits (B, 2) or None, "features": [x0, …, bottleneck]
+    def forward(
+        self,
+        x: Tensor,  # slices (B, C, H, W), z-scored, background 0
+        do_seg: bool = True,  # draw the mask?
+        do_cls: bool = True,  # decide?
+    ) -> dict[
+        str, Any
+    ]:  # "seg": logits (B, 1, H, W) or None, "cls": logits (B, 2) or None, "features": [x0, …, bottleneck]
         "Encode once, then answer what is asked."
         features = self.encoder(x)
         seg = self.decoder(features) if do_seg else None
@@ -53,174 +59,232 @@ class MultiTaskModel(nn.Module):
 
 # %% ../nbs/13_model.ipynb #7c33b0c1
 @patch(cls_method=True)
-def from_recipe(cls:MultiTaskModel,
-                recipe:Recipe, # the run's recipe
-               )->MultiTaskModel: # a network with fresh weights
+def from_recipe(
+    cls: MultiTaskModel,
+    recipe: Recipe,  # the run's recipe
+) -> MultiTaskModel:  # a network with fresh weights
     "Build the network that a recipe describes."
     return cls(len(recipe.data.modalities), recipe.model)
 
 # %% ../nbs/13_model.ipynb #fb4919fd
-def part_costs(model:MultiTaskModel, # the network
-               size:int=256, # pixels per side of a slice
-              )->dict[str, dict[str, int]]: # part → {"parameters", "macs"}, multiply–accumulates for one slice
+def part_costs(
+    model: MultiTaskModel,  # the network
+    size: int = 256,  # pixels per side of a slice
+) -> dict[str, dict[str, int]]:  # part → {"parameters", "macs"}, multiply–accumulates for one slice
     "Count parameters and multiply–accumulates by part, with forward hooks on every convolution and linear layer."
     costs = {p: {"parameters": sum(w.numel() for w in getattr(model, p).parameters()), "macs": 0} for p in PARTS}
-    def counter(part:str):
-        def hook(layer, inputs, output): costs[part]["macs"] += _macs(layer, inputs[0], output)
+
+    def counter(part: str):
+        def hook(layer, inputs, output):
+            costs[part]["macs"] += _macs(layer, inputs[0], output)
+
         return hook
-    layers = [(p, m) for p in PARTS for m in getattr(model, p).modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))]
+
+    layers = [
+        (p, m)
+        for p in PARTS
+        for m in getattr(model, p).modules()
+        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))
+    ]
     hooks = [m.register_forward_hook(counter(p)) for p, m in layers]
     training = model.training
     try:
-        with torch.inference_mode(): model.eval()(torch.zeros(1, model.in_channels, size, size, device=next(model.parameters()).device))
+        with torch.inference_mode():
+            model.eval()(torch.zeros(1, model.in_channels, size, size, device=next(model.parameters()).device))
     finally:
-        for h in hooks: h.remove()
+        for h in hooks:
+            h.remove()
         model.train(training)
     return costs
 
 # %% ../nbs/13_model.ipynb #ce8ee93c
-def _macs(layer:nn.Module, x:Tensor, y:Tensor)->int:
-    if isinstance(layer, nn.Linear): return layer.weight.numel()
+def _macs(layer: nn.Module, x: Tensor, y: Tensor) -> int:
+    if isinstance(layer, nn.Linear):
+        return layer.weight.numel()
     grid = x if isinstance(layer, nn.ConvTranspose2d) else y
     return layer.weight.numel() * grid.shape[-2] * grid.shape[-1]
 
 # %% ../nbs/13_model.ipynb #3c2a6582
 @patch
-def freeze(self:MultiTaskModel,
-           part:str, # "encoder", "decoder" or "head"
-          )->MultiTaskModel: # itself
+def freeze(
+    self: MultiTaskModel,
+    part: str,  # "encoder", "decoder" or "head"
+) -> MultiTaskModel:  # itself
     "Stop gradients and norm statistics of a part until `unfreeze`; raises `UserError` for an unknown part."
     return self._set_frozen(part, True)
 
+
 @patch
-def unfreeze(self:MultiTaskModel,
-             part:str, # "encoder", "decoder" or "head"
-            )->MultiTaskModel: # itself
+def unfreeze(
+    self: MultiTaskModel,
+    part: str,  # "encoder", "decoder" or "head"
+) -> MultiTaskModel:  # itself
     "Let a part learn again."
     return self._set_frozen(part, False)
 
+
 @patch
-def train(self:MultiTaskModel,
-          mode:bool=True, # training mode?
-         )->MultiTaskModel: # itself
+def train(
+    self: MultiTaskModel,
+    mode: bool = True,  # training mode?
+) -> MultiTaskModel:  # itself
     "Switch the mode of all parts; frozen parts stay in evaluation mode."
     nn.Module.train(self, mode)
-    for part in self.frozen: getattr(self, part).eval()
+    for part in self.frozen:
+        getattr(self, part).eval()
     return self
 
 # %% ../nbs/13_model.ipynb #39f65712
 @patch
-def _set_frozen(self:MultiTaskModel, part:str, frozen:bool)->MultiTaskModel:
-    if part not in PARTS: raise UserError(f"part must be one of {', '.join(PARTS)}", got=part)
+def _set_frozen(self: MultiTaskModel, part: str, frozen: bool) -> MultiTaskModel:
+    if part not in PARTS:
+        raise UserError(f"part must be one of {', '.join(PARTS)}", got=part)
     self.frozen = (self.frozen | {part}) if frozen else (self.frozen - {part})
     getattr(self, part).requires_grad_(not frozen)
     return self.train(self.training)
 
 # %% ../nbs/13_model.ipynb #d5480ab0
 @patch
-def parameter_groups(self:MultiTaskModel,
-                     lr:float, # rate of decoder and head
-                     encoder_lr:float, # rate of the encoder
-                     weight_decay:float=0.0, # on weights; norms and biases get none
-                    )->list[dict]: # groups for a torch optimiser, each with its part's "name"
+def parameter_groups(
+    self: MultiTaskModel,
+    lr: float,  # rate of decoder and head
+    encoder_lr: float,  # rate of the encoder
+    weight_decay: float = 0.0,  # on weights; norms and biases get none
+) -> list[dict]:  # groups for a torch optimiser, each with its part's "name"
     "Sort every trainable tensor into exactly one group: part × (weights, norms and biases)."
     groups = []
     for part in PARTS:
         for name, decay, wanted in ((part, weight_decay, True), (f"{part}/no_decay", 0.0, False)):
             params = [p for p in getattr(self, part).parameters() if p.requires_grad and (p.ndim > 1) == wanted]
             rate = encoder_lr if part == "encoder" else lr
-            if params: groups.append({"name": name, "params": params, "lr": rate, "weight_decay": decay})
+            if params:
+                groups.append({"name": name, "params": params, "lr": rate, "weight_decay": decay})
     return groups
 
 # %% ../nbs/13_model.ipynb #c82914f7
 FORMAT_VERSION = 2
 INTENDED_USE = "Research on brain MRI slices; not for diagnosis."
 
-def save_checkpoint(folder:str|Path, # where to write model.safetensors and model.json
-                    model:MultiTaskModel, # the network
-                    meta:dict|None=None, # what else to record: modalities, thresholds, metrics, fingerprints …
-                   )->Path: # the folder
+
+def save_checkpoint(
+    folder: str | Path,  # where to write model.safetensors and model.json
+    model: MultiTaskModel,  # the network
+    meta: dict | None = None,  # what else to record: modalities, thresholds, metrics, fingerprints …
+) -> Path:  # the folder
     "Write weights and description; each file appears whole or not at all."
     folder = Path(folder)
     weights = {k: v.detach().contiguous().cpu() for k, v in model.state_dict().items()}
-    with atomic_path(folder/"model.safetensors") as tmp: save_file(weights, tmp)
+    with atomic_path(folder / "model.safetensors") as tmp:
+        save_file(weights, tmp)
     architecture = {"class": "MultiTaskModel", "in_channels": model.in_channels, **model.config.model_dump(mode="json")}
-    defaults = {"thresholds": {"no_tumour": 0.3, "cls": 0.5, "seg": 0.5}, "temperature": 1.0, "intended_use": INTENDED_USE}
-    write_json(folder/"model.json", {"format_version": FORMAT_VERSION, "architecture": architecture, **defaults, **(meta or {})})
+    defaults = {
+        "thresholds": {"no_tumour": 0.3, "cls": 0.5, "seg": 0.5},
+        "temperature": 1.0,
+        "intended_use": INTENDED_USE,
+    }
+    write_json(
+        folder / "model.json",
+        {"format_version": FORMAT_VERSION, "architecture": architecture, **defaults, **(meta or {})},
+    )
     return folder
 
 # %% ../nbs/13_model.ipynb #1228ac6f
-def load_checkpoint(folder:str|Path, # a folder written by `save_checkpoint`
-                    runtime:Runtime|None=None, # device and precision; None: chosen by itself
-                   )->tuple[MultiTaskModel, dict]: # the network in evaluation mode, and its model.json plus "weights_hash"
+def load_checkpoint(
+    folder: str | Path,  # a folder written by `save_checkpoint`
+    runtime: Runtime | None = None,  # device and precision; None: chosen by itself
+) -> tuple[MultiTaskModel, dict]:  # the network in evaluation mode, and its model.json plus "weights_hash"
     "Read a checkpoint; raises `UserError` when it is missing, damaged, or of another architecture."
     folder = Path(folder)
-    if not (folder/"model.safetensors").is_file():
-        raise UserError(f"{folder} holds no checkpoint (model.safetensors and model.json)", cure="give the folder of a trained stage")
-    meta = read_json(folder/"model.json")
+    if not (folder / "model.safetensors").is_file():
+        raise UserError(
+            f"{folder} holds no checkpoint (model.safetensors and model.json)",
+            cure="give the folder of a trained stage",
+        )
+    meta = read_json(folder / "model.json")
     if meta.get("format_version") != FORMAT_VERSION:
-        raise UserError(f"{folder}/model.json must have format_version {FORMAT_VERSION}", got=meta.get("format_version"), cure="train or export it again")
+        raise UserError(
+            f"{folder}/model.json must have format_version {FORMAT_VERSION}",
+            got=meta.get("format_version"),
+            cure="train or export it again",
+        )
     model = _build(folder, meta)
     load_weights(model, folder)
-    meta["weights_hash"] = file_hash(folder/"model.safetensors")[:16]
+    meta["weights_hash"] = file_hash(folder / "model.safetensors")[:16]
     return (runtime or choose_runtime()).place(model).eval(), meta
 
 # %% ../nbs/13_model.ipynb #4a1a4c8e
-def load_weights(model:MultiTaskModel, # the network to fill
-                 folder:str|Path, # a checkpoint of the same architecture
-                )->MultiTaskModel: # the network
+def load_weights(
+    model: MultiTaskModel,  # the network to fill
+    folder: str | Path,  # a checkpoint of the same architecture
+) -> MultiTaskModel:  # the network
     "Fill a network's weights; raises `UserError` when the file is damaged or the shapes differ."
-    path = Path(folder)/"model.safetensors"
-    try: weights = load_file(path)
-    except Exception as e: raise UserError(f"{path} is damaged", got=str(e).splitlines()[0], cure="copy or train it again") from None
-    try: model.load_state_dict(weights)
+    path = Path(folder) / "model.safetensors"
+    try:
+        weights = load_file(path)
+    except Exception as e:
+        raise UserError(f"{path} is damaged", got=str(e).splitlines()[0], cure="copy or train it again") from None
+    try:
+        model.load_state_dict(weights)
     except RuntimeError as e:
         first = next((line.strip() for line in str(e).splitlines()[1:]), str(e))
-        raise UserError(f"{path} is a checkpoint of another architecture", got=first, cure="use the recipe it was trained with") from None
+        raise UserError(
+            f"{path} is a checkpoint of another architecture", got=first, cure="use the recipe it was trained with"
+        ) from None
     return model
 
 # %% ../nbs/13_model.ipynb #75ec901c
-def _build(folder:Path, meta:dict)->MultiTaskModel:
+def _build(folder: Path, meta: dict) -> MultiTaskModel:
     try:
         spec = dict(meta["architecture"])
         spec.pop("class")
         return MultiTaskModel(spec.pop("in_channels"), ModelConfig(**spec))
     except (KeyError, TypeError, ValueError) as e:
-        raise UserError(f"{folder}/model.json describes no known architecture", got=f"{type(e).__name__} {str(e).splitlines()[0]}") from None
+        raise UserError(
+            f"{folder}/model.json describes no known architecture", got=f"{type(e).__name__} {str(e).splitlines()[0]}"
+        ) from None
 
 # %% ../nbs/13_model.ipynb #e51b165f
-def fold_norms(model:MultiTaskModel, # a trained network
-              )->MultiTaskModel: # a copy in evaluation mode, for prediction only
+def fold_norms(
+    model: MultiTaskModel,  # a trained network
+) -> MultiTaskModel:  # a copy in evaluation mode, for prediction only
     "Work every batch norm into the convolution before it (`fuse_conv_bn_eval`); other norms depend on the slice and stay."
     model = deepcopy(model).eval()
     for block in [m for m in model.modules() if isinstance(m, ConvBlock)]:
         for i, layer in enumerate(list(block)):
-            if isinstance(layer, nn.BatchNorm2d): block[i - 1], block[i] = fuse_conv_bn_eval(block[i - 1], layer), nn.Identity()
+            if isinstance(layer, nn.BatchNorm2d):
+                block[i - 1], block[i] = fuse_conv_bn_eval(block[i - 1], layer), nn.Identity()
     return model
 
 # %% ../nbs/13_model.ipynb #92aa90c4
-def speed_up(model:MultiTaskModel, # a trained network
-             runtime:Runtime, # device and precision
-            )->MultiTaskModel: # a copy in evaluation mode, for `ask` only
+def speed_up(
+    model: MultiTaskModel,  # a trained network
+    runtime: Runtime,  # device and precision
+) -> MultiTaskModel:  # a copy in evaluation mode, for `ask` only
     "Fold the norms and hold the weights in the runtime's precision; answers differ from the network's own by rounding."
     model = runtime.place(fold_norms(model))
     for layer in model.modules():
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)): layer.to(runtime.dtype)
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            layer.to(runtime.dtype)
     return model
 
 # %% ../nbs/13_model.ipynb #8e8864d1
-def ask(model:MultiTaskModel, # network in evaluation mode
-        x:Tensor, # prepared slices, (B, C, H, W)
-        runtime:Runtime, # device and precision
-        flip:bool=False, # average with the answer to the mirrored slice?
-        tasks:tuple=("seg", "cls"), # what to ask for
-       )->dict: # "seg": P(tumour) per pixel (B, H, W), "logit": log odds per slice (B,), float32, None if not asked for; "features" of `x`
+def ask(
+    model: MultiTaskModel,  # network in evaluation mode
+    x: Tensor,  # prepared slices, (B, C, H, W)
+    runtime: Runtime,  # device and precision
+    flip: bool = False,  # average with the answer to the mirrored slice?
+    tasks: tuple = ("seg", "cls"),  # what to ask for
+) -> dict:  # "seg": P(tumour) per pixel (B, H, W), "logit": log odds per slice (B,), float32, None if not asked for; "features" of `x`
     "Answer both questions in one encoder pass, both views in one batch; probabilities of pixels and logits of slices are averaged over the views."
     n = x.shape[0]
     with torch.inference_mode(), runtime.autocast():
-        out = model(runtime.move(torch.cat([x, x.flip(-1)]) if flip else x), do_seg="seg" in tasks, do_cls="cls" in tasks)
+        out = model(
+            runtime.move(torch.cat([x, x.flip(-1)]) if flip else x), do_seg="seg" in tasks, do_cls="cls" in tasks
+        )
         seg = None if out["seg"] is None else out["seg"].float().sigmoid()[:, 0]
         logit = None if out["cls"] is None else out["cls"].float().diff(dim=1)[:, 0]
-    if flip and seg is not None: seg = torch.stack([seg[:n], seg[n:].flip(-1)]).mean(0)
-    if flip and logit is not None: logit = torch.stack([logit[:n], logit[n:]]).mean(0)
+    if flip and seg is not None:
+        seg = torch.stack([seg[:n], seg[n:].flip(-1)]).mean(0)
+    if flip and logit is not None:
+        logit = torch.stack([logit[:n], logit[n:]]).mean(0)
     return dict(seg=seg, logit=logit, features=[f[:n] for f in out["features"]])

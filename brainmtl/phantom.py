@@ -22,267 +22,324 @@ from .files import UserError
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 AIR, CSF, GREY, WHITE, SPOT, SKULL, SCALP, OEDEMA, CORE, RIM = range(10)
 
-def _splines(n:int, cells:int)->np.ndarray:
+
+def _splines(n: int, cells: int) -> np.ndarray:
     "Cubic B-splines of `cells` + 3 knots at `n` places, (n, knots): their mixtures are smooth curves."
     t = np.abs(np.linspace(1, cells + 1, n)[:, None] - np.arange(cells + 3))
-    return np.where(t < 1, 2/3 - t**2 + t**3/2, np.where(t < 2, (2 - t)**3/6, 0))
+    return np.where(t < 1, 2 / 3 - t**2 + t**3 / 2, np.where(t < 2, (2 - t) ** 3 / 6, 0))
 
-def _smooth_noise(rng:np.random.Generator, shape:tuple, cells:int)->np.ndarray:
+
+def _smooth_noise(rng: np.random.Generator, shape: tuple, cells: int) -> np.ndarray:
     "Noise of mean 0 and SD about 1 that varies over 2/`cells` of the field of view."
-    noise = rng.normal(size=(cells + 3,)*3)
-    for n in shape[::-1]: noise = np.ascontiguousarray(np.moveaxis(noise @ _splines(n, cells).T, -1, 0))
-    return 1.6*noise
+    noise = rng.normal(size=(cells + 3,) * 3)
+    for n in shape[::-1]:
+        noise = np.ascontiguousarray(np.moveaxis(noise @ _splines(n, cells).T, -1, 0))
+    return 1.6 * noise
 
-def _grid(rng:np.random.Generator, shape:tuple)->tuple:
+
+def _grid(rng: np.random.Generator, shape: tuple) -> tuple:
     "Coordinates (left, back, up), −1…1, turned and shifted a little: nobody lies straight in the scanner."
-    u, v, w = np.meshgrid(*[(np.arange(n) + .5)/n*2 - 1 for n in shape], indexing="ij")
-    angle, (du, dv) = rng.uniform(-.12, .12), rng.uniform(-.04, .04, 2)
+    u, v, w = np.meshgrid(*[(np.arange(n) + 0.5) / n * 2 - 1 for n in shape], indexing="ij")
+    angle, (du, dv) = rng.uniform(-0.12, 0.12), rng.uniform(-0.04, 0.04, 2)
     c, s = np.cos(angle), np.sin(angle)
-    return c*u + s*v + du, c*v - s*u + dv, w
+    return c * u + s * v + du, c * v - s * u + dv, w
 
-def _ball(at:tuple, centre:tuple, radii:tuple|np.ndarray)->np.ndarray:
+
+def _ball(at: tuple, centre: tuple, radii: tuple | np.ndarray) -> np.ndarray:
     "Distance from `centre` in units of `radii`: 1 on the surface of the ellipsoid."
-    return np.sqrt(sum(((at[i] - centre[i])/radii[i])**2 for i in range(3)))
+    return np.sqrt(sum(((at[i] - centre[i]) / radii[i]) ** 2 for i in range(3)))
 
 # %% ../nbs/02_phantom.ipynb #be53c52e
-def _head(rng:np.random.Generator, at:tuple)->tuple:
+def _head(rng: np.random.Generator, at: tuple) -> tuple:
     "Tissue of every voxel without tumour, and the distance from the centre (1 on the brain's surface)."
     shape = at[0].shape
-    radius = _ball(at, (0, 0, 0), (.62*rng.uniform(.94, 1.06), .78*rng.uniform(.94, 1.06), .98)) + .03*_smooth_noise(rng, shape, 5)
-    folds = .1*_smooth_noise(rng, shape, 18)
-    tissue = np.where(radius + folds > .8, GREY, WHITE)
-    tissue[radius + .06*_smooth_noise(rng, shape, 22) > .98] = CSF
-    width = rng.uniform(.7, 1.5)
+    radius = _ball(
+        at, (0, 0, 0), (0.62 * rng.uniform(0.94, 1.06), 0.78 * rng.uniform(0.94, 1.06), 0.98)
+    ) + 0.03 * _smooth_noise(rng, shape, 5)
+    folds = 0.1 * _smooth_noise(rng, shape, 18)
+    tissue = np.where(radius + folds > 0.8, GREY, WHITE)
+    tissue[radius + 0.06 * _smooth_noise(rng, shape, 22) > 0.98] = CSF
+    width = rng.uniform(0.7, 1.5)
     for side in (-1, 1):
-        tissue[_ball(at, (side*.22, .02, -.1), (.12, .2, .25)) < 1] = GREY
-        tissue[_ball(at, (side*.1*width, .03, .08), (.065*width, .27, .3)) + folds < 1] = CSF
+        tissue[_ball(at, (side * 0.22, 0.02, -0.1), (0.12, 0.2, 0.25)) < 1] = GREY
+        tissue[_ball(at, (side * 0.1 * width, 0.03, 0.08), (0.065 * width, 0.27, 0.3)) + folds < 1] = CSF
         for _ in range(rng.integers(0, 4)):
-            spot = side*rng.uniform(.16, .3), rng.uniform(-.4, .45), rng.uniform(-.3, .5)
-            tissue[(_ball(at, spot, rng.uniform(.03, .09, 3)) < 1) & (tissue == WHITE)] = SPOT
+            spot = side * rng.uniform(0.16, 0.3), rng.uniform(-0.4, 0.45), rng.uniform(-0.3, 0.5)
+            tissue[(_ball(at, spot, rng.uniform(0.03, 0.09, 3)) < 1) & (tissue == WHITE)] = SPOT
     tissue[radius >= 1] = AIR
     tissue[(radius >= 1.08) & (radius < 1.16)] = SKULL
     tissue[(radius >= 1.16) & (radius < 1.26)] = SCALP
     return tissue, radius
 
 # %% ../nbs/02_phantom.ipynb #60770803
-def _tumour(rng:np.random.Generator, at:tuple, radius:np.ndarray, low_grade:bool, through:bool)->np.ndarray:
+def _tumour(rng: np.random.Generator, at: tuple, radius: np.ndarray, low_grade: bool, through: bool) -> np.ndarray:
     "Tumour classes (0 elsewhere): oedema around an enhancing rim around a core; a low-grade tumour has no rim."
-    inside = np.argwhere((radius < .68) & (np.abs(at[2]) < .55))
-    if not len(inside): inside = np.argwhere(radius == radius.min())
+    inside = np.argwhere((radius < 0.68) & (np.abs(at[2]) < 0.55))
+    if not len(inside):
+        inside = np.argwhere(radius == radius.min())
     centre = tuple(a[tuple(inside[rng.integers(len(inside))])] for a in at)
-    radii = rng.uniform(.14, .32), rng.uniform(.14, .32), 9 if through else rng.uniform(.22, .42)
-    d = _ball(at, centre, radii) + .16*_smooth_noise(rng, radius.shape, 9)
+    radii = rng.uniform(0.14, 0.32), rng.uniform(0.14, 0.32), 9 if through else rng.uniform(0.22, 0.42)
+    d = _ball(at, centre, radii) + 0.16 * _smooth_noise(rng, radius.shape, 9)
     tumour = np.where((d < 1) & (radius < 1), OEDEMA, 0)
-    if low_grade: tumour[(d < .3) & (tumour > 0)] = CORE
+    if low_grade:
+        tumour[(d < 0.3) & (tumour > 0)] = CORE
     else:
-        tumour[(d < .62) & (tumour > 0)] = RIM
-        tumour[(d < .42) & (tumour > 0)] = CORE
+        tumour[(d < 0.62) & (tumour > 0)] = RIM
+        tumour[(d < 0.42) & (tumour > 0)] = CORE
     return tumour
 
 # %% ../nbs/02_phantom.ipynb #b04c9288
-SIGNAL = np.array([ # FLAIR, T1, T1ce, T2
-    [0, 0, 0, 0],            # air
-    [90, 200, 120, 1000],    # fluid
-    [390, 450, 300, 480],    # grey matter
-    [320, 580, 370, 370],    # white matter
-    [500, 470, 320, 620],    # small bright spot, in healthy brains too
-    [40, 60, 50, 60],        # skull
-    [420, 900, 700, 700],    # scalp
-    [570, 420, 280, 800],    # oedema
-    [360, 320, 180, 760],    # necrotic core
-    [480, 460, 800, 620]])   # enhancing rim
+SIGNAL = np.array(
+    [  # FLAIR, T1, T1ce, T2
+        [0, 0, 0, 0],  # air
+        [90, 200, 120, 1000],  # fluid
+        [390, 450, 300, 480],  # grey matter
+        [320, 580, 370, 370],  # white matter
+        [500, 470, 320, 620],  # small bright spot, in healthy brains too
+        [40, 60, 50, 60],  # skull
+        [420, 900, 700, 700],  # scalp
+        [570, 420, 280, 800],  # oedema
+        [360, 320, 180, 760],  # necrotic core
+        [480, 460, 800, 620],
+    ]
+)  # enhancing rim
 
 # %% ../nbs/02_phantom.ipynb #7811adb4
-def _render(rng:np.random.Generator, tissue:np.ndarray, tumour:np.ndarray, modality:str, contrast:float, noise:float)->np.ndarray:
+def _render(
+    rng: np.random.Generator, tissue: np.ndarray, tumour: np.ndarray, modality: str, contrast: float, noise: float
+) -> np.ndarray:
     "Signal of one sequence: partial volume, texture, bias field and Rician noise; `contrast` scales how far tumour differs from tissue."
     signal = SIGNAL[:, MODALITIES.index(modality)]
-    blur = (.6, .6, 0)
+    blur = (0.6, 0.6, 0)
     normal = ndimage.gaussian_filter(signal[tissue].astype(float), blur)
-    share = contrast*ndimage.gaussian_filter((tumour > 0).astype(float), (1., 1., 0))
-    image = (1 - share)*normal + share*ndimage.gaussian_filter(signal[np.where(tumour > 0, tumour, tissue)].astype(float), blur)
-    image *= 1 + .04*_smooth_noise(rng, tissue.shape, 24)
-    image *= np.exp(.1*_smooth_noise(rng, tissue.shape, 2))
+    share = contrast * ndimage.gaussian_filter((tumour > 0).astype(float), (1.0, 1.0, 0))
+    image = (1 - share) * normal + share * ndimage.gaussian_filter(
+        signal[np.where(tumour > 0, tumour, tissue)].astype(float), blur
+    )
+    image *= 1 + 0.04 * _smooth_noise(rng, tissue.shape, 24)
+    image *= np.exp(0.1 * _smooth_noise(rng, tissue.shape, 2))
     return np.hypot(image + rng.normal(0, noise, image.shape), rng.normal(0, noise, image.shape))
 
 # %% ../nbs/02_phantom.ipynb #8e905d3c
-def phantom_volume(seed:int|tuple, # same seed, same volume
-                   shape:tuple=(64, 64, 16), # X (to the left), Y (to the back), Z (up), voxels
-                   tumour:bool=True, # put a tumour in?
-                   skull:bool=False, # keep skull and scalp?
-                   low_grade:bool=False, # tumour without enhancing rim?
-                   through:bool=False, # tumour in (nearly) every slice?
-                   noise:float=14., # SD of the noise; white matter is 320 in FLAIR
-                   modalities:tuple=MODALITIES, # sequences to draw
-                  )->tuple[dict, np.ndarray]: # modality → float32 (X, Y, Z), 0 outside a brain without skull; labels uint8 in {0, 1, 2, 4}
+def phantom_volume(
+    seed: int | tuple,  # same seed, same volume
+    shape: tuple = (64, 64, 16),  # X (to the left), Y (to the back), Z (up), voxels
+    tumour: bool = True,  # put a tumour in?
+    skull: bool = False,  # keep skull and scalp?
+    low_grade: bool = False,  # tumour without enhancing rim?
+    through: bool = False,  # tumour in (nearly) every slice?
+    noise: float = 14.0,  # SD of the noise; white matter is 320 in FLAIR
+    modalities: tuple = MODALITIES,  # sequences to draw
+) -> tuple[
+    dict, np.ndarray
+]:  # modality → float32 (X, Y, Z), 0 outside a brain without skull; labels uint8 in {0, 1, 2, 4}
     "Draw one patient in four sequences with the BraTS labels: 1 core, 2 oedema, 4 enhancing."
     rng = np.random.default_rng(seed)
     at = _grid(rng, shape)
     tissue, radius = _head(rng, at)
     tumour_map = _tumour(rng, at, radius, low_grade, through) if tumour else np.zeros(shape, int)
-    contrast = rng.uniform(.55, 1.1)
+    contrast = rng.uniform(0.55, 1.1)
     images = {m: _render(rng, tissue, tumour_map, m, contrast, noise) for m in modalities}
-    if not skull: images = {m: np.where(radius < 1, np.maximum(v, 1), 0) for m, v in images.items()}
+    if not skull:
+        images = {m: np.where(radius < 1, np.maximum(v, 1), 0) for m, v in images.items()}
     seg = np.zeros(shape, np.uint8)
-    for name, label in ((CORE, 1), (OEDEMA, 2), (RIM, 4)): seg[tumour_map == name] = label
+    for name, label in ((CORE, 1), (OEDEMA, 2), (RIM, 4)):
+        seg[tumour_map == name] = label
     return {m: v.astype(np.float32) for m, v in images.items()}, seg
 
 # %% ../nbs/02_phantom.ipynb #f706c7d9
-BRATS_NAMES = {"2018": "Brats18_PHANTOM_{}_1", "2019": "BraTS19_PHANTOM_{}_1", "2020": "BraTS20_Training_{:03d}",
-               "2021": "BraTS2021_{:05d}", "2023": "BraTS-GLI-{:05d}-000", "2024": "BraTS-GLI-{:05d}-100"}
+BRATS_NAMES = {
+    "2018": "Brats18_PHANTOM_{}_1",
+    "2019": "BraTS19_PHANTOM_{}_1",
+    "2020": "BraTS20_Training_{:03d}",
+    "2021": "BraTS2021_{:05d}",
+    "2023": "BraTS-GLI-{:05d}-000",
+    "2024": "BraTS-GLI-{:05d}-100",
+}
 OLD_ENDS = {"flair": "_flair", "t1": "_t1", "t1ce": "_t1ce", "t2": "_t2", "seg": "_seg"}
 NEW_ENDS = {"flair": "-t2f", "t1": "-t1n", "t1ce": "-t1c", "t2": "-t2w", "seg": "-seg"}
 
-def _save_nifti(path:Path, array:np.ndarray, spacing:tuple):
-    affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.])
-    affine[1, 3] = (array.shape[1] - 1)*spacing[1]
+
+def _save_nifti(path: Path, array: np.ndarray, spacing: tuple):
+    affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
+    affine[1, 3] = (array.shape[1] - 1) * spacing[1]
     nib.save(nib.Nifti1Image(array, affine), path)
 
 # %% ../nbs/02_phantom.ipynb #975e1260
-def write_brats(folder:str|Path, # where the case folders go
-                n:int=4, # number of patients
-                shape:tuple=(64, 64, 16), # voxels
-                seed:int=0, # same seed, same bytes
-                naming:str="2021", # year whose names and labels are used: 2018, 2019, 2020, 2021, 2023 or 2024
-                tumour:bool=True, # put tumours in?
-                modalities:tuple=MODALITIES, # sequences to write
-                labels:bool=True, # write the segmentation?
-                spacing:tuple=(1., 1., 1.), # mm
-                suffix:str=".nii.gz", # or ".nii"
-                through:bool=False, # tumours in (nearly) every slice?
-               )->list[Path]: # the case folders
+def write_brats(
+    folder: str | Path,  # where the case folders go
+    n: int = 4,  # number of patients
+    shape: tuple = (64, 64, 16),  # voxels
+    seed: int = 0,  # same seed, same bytes
+    naming: str = "2021",  # year whose names and labels are used: 2018, 2019, 2020, 2021, 2023 or 2024
+    tumour: bool = True,  # put tumours in?
+    modalities: tuple = MODALITIES,  # sequences to write
+    labels: bool = True,  # write the segmentation?
+    spacing: tuple = (1.0, 1.0, 1.0),  # mm
+    suffix: str = ".nii.gz",  # or ".nii"
+    through: bool = False,  # tumours in (nearly) every slice?
+) -> list[Path]:  # the case folders
     "Write `n` skull-stripped patients as BraTS ships them; each has its own scanner gain. Raises `UserError` for an unknown year."
-    if naming not in BRATS_NAMES: raise UserError(f"naming must be one of {', '.join(BRATS_NAMES)}", naming)
+    if naming not in BRATS_NAMES:
+        raise UserError(f"naming must be one of {', '.join(BRATS_NAMES)}", naming)
     ends, folders = NEW_ENDS if naming >= "2023" else OLD_ENDS, []
     for i in range(n):
         images, seg = phantom_volume((seed, 1, i), shape, tumour, through=through, modalities=modalities)
-        if naming >= "2023": seg[seg == 4] = 3
-        case = Path(folder)/BRATS_NAMES[naming].format(i)
+        if naming >= "2023":
+            seg[seg == 4] = 3
+        case = Path(folder) / BRATS_NAMES[naming].format(i)
         case.mkdir(parents=True, exist_ok=True)
-        gain = np.random.default_rng((seed, 2, i)).uniform(.5, 1.8)
-        files = {m: np.rint(np.maximum(v*gain, v > 0)).astype(np.int16) for m, v in images.items()} | ({"seg": seg} if labels else {})
-        for key, array in files.items(): _save_nifti(case/f"{case.name}{ends[key]}{suffix}", array, spacing)
+        gain = np.random.default_rng((seed, 2, i)).uniform(0.5, 1.8)
+        files = {m: np.rint(np.maximum(v * gain, v > 0)).astype(np.int16) for m, v in images.items()} | (
+            {"seg": seg} if labels else {}
+        )
+        for key, array in files.items():
+            _save_nifti(case / f"{case.name}{ends[key]}{suffix}", array, spacing)
         folders.append(case)
     return folders
 
 # %% ../nbs/02_phantom.ipynb #f3549a1c
-def _lgg_patient(folder:Path, name:str, images:dict, seg:np.ndarray, gain:float, copies:bool):
+def _lgg_patient(folder: Path, name: str, images: dict, seg: np.ndarray, gain: float, copies: bool):
     "Write the slices and masks of one patient; `gain` is the grey value of the 99th FLAIR percentile."
-    scale = gain/np.percentile(images["flair"], 99)
-    channels = ["flair"]*3 if copies else ["t1", "flair", "t1ce"]
-    rgb = np.stack([np.clip(images[m]*scale, 0, 255).astype(np.uint8) for m in channels], -1)
-    (folder/name).mkdir(parents=True, exist_ok=True)
+    scale = gain / np.percentile(images["flair"], 99)
+    channels = ["flair"] * 3 if copies else ["t1", "flair", "t1ce"]
+    rgb = np.stack([np.clip(images[m] * scale, 0, 255).astype(np.uint8) for m in channels], -1)
+    (folder / name).mkdir(parents=True, exist_ok=True)
     for z in range(seg.shape[2]):
-        stem = folder/name/f"{name}_{z + 1}"
+        stem = folder / name / f"{name}_{z + 1}"
         Image.fromarray(np.ascontiguousarray(rgb[:, :, z].swapaxes(0, 1))).save(f"{stem}.tif")
-        Image.fromarray(np.ascontiguousarray((seg[..., z].T > 0).astype(np.uint8)*255)).save(f"{stem}_mask.tif")
+        Image.fromarray(np.ascontiguousarray((seg[..., z].T > 0).astype(np.uint8) * 255)).save(f"{stem}_mask.tif")
 
 # %% ../nbs/02_phantom.ipynb #92481172
-def write_lgg(folder:str|Path, # becomes the `kaggle_3m` folder
-              n:int=4, # number of patients
-              shape:tuple=(64, 64, 12), # columns, rows, slices
-              seed:int=0, # same seed, same bytes
-              tumour:bool=True, # put tumours in?
-              through:bool=False, # tumours in (nearly) every slice?
-             )->list[Path]: # the patient folders
+def write_lgg(
+    folder: str | Path,  # becomes the `kaggle_3m` folder
+    n: int = 4,  # number of patients
+    shape: tuple = (64, 64, 12),  # columns, rows, slices
+    seed: int = 0,  # same seed, same bytes
+    tumour: bool = True,  # put tumours in?
+    through: bool = False,  # tumours in (nearly) every slice?
+) -> list[Path]:  # the patient folders
     "Write `n` patients with skull and low-grade tumours as `kaggle_3m` ships them, with `data.csv`."
     folder, folders = Path(folder), []
     for i in range(n):
-        images, seg = phantom_volume((seed, 3, i), shape, tumour, True, True, through, noise=22., modalities=("t1", "flair", "t1ce"))
+        images, seg = phantom_volume(
+            (seed, 3, i), shape, tumour, True, True, through, noise=22.0, modalities=("t1", "flair", "t1ce")
+        )
         gain = np.random.default_rng((seed, 4, i)).uniform(90, 240)
         name = f"TCGA_PH_{i:04d}_20000101"
         _lgg_patient(folder, name, images, seg, gain, copies=i % 3 == 2)
-        folders.append(folder/name)
-    with open(folder/"data.csv", "w", newline="", encoding="utf-8") as f:
+        folders.append(folder / name)
+    with open(folder / "data.csv", "w", newline="", encoding="utf-8") as f:
         csv.writer(f).writerows([["Patient", "tumor_tissue_site"]] + [[p.name[:12], 1] for p in folders])
     return folders
 
 # %% ../nbs/02_phantom.ipynb #80de49c9
-PICTURE_NAMES = (".jpg", ".jpg", ".JPG", ".jpeg", ".png", "png.jpg") # the last: a PNG that is called .jpg
+PICTURE_NAMES = (".jpg", ".jpg", ".JPG", ".jpeg", ".png", "png.jpg")  # the last: a PNG that is called .jpg
 
-def _picture(rng:np.random.Generator, size:int, tumour:bool)->tuple:
+
+def _picture(rng: np.random.Generator, size: int, tumour: bool) -> tuple:
     "One slice (rows, columns) as uint8 and its mask, with a random sequence, margin and aspect."
     modality = ("flair", "t1ce", "t2")[rng.integers(3)]
-    drawn, low_grade = int(rng.integers(2**32)), rng.random() < .3
-    images, seg = phantom_volume(drawn, (size, size, 9), tumour, True, low_grade, noise=10., modalities=(modality,))
-    z = (seg > 0).sum((0, 1)).argmax() if tumour else rng.integers(2, 7) # the slices in which tumours are largest
+    drawn, low_grade = int(rng.integers(2**32)), rng.random() < 0.3
+    images, seg = phantom_volume(drawn, (size, size, 9), tumour, True, low_grade, noise=10.0, modalities=(modality,))
+    z = (seg > 0).sum((0, 1)).argmax() if tumour else rng.integers(2, 7)  # the slices in which tumours are largest
     image = images[modality][..., z].T
-    image = np.clip(image*rng.uniform(170, 250)/np.percentile(image, 99.5), 0, 255).astype(np.uint8)
-    width = round(size*rng.uniform(.8, 1.9))
-    wanted = width, round(width*rng.uniform(.95, 1.25))
-    mask = Image.fromarray(np.ascontiguousarray((seg[..., z].T > 0).astype(np.uint8)*255)).resize(wanted, Image.Resampling.NEAREST)
+    image = np.clip(image * rng.uniform(170, 250) / np.percentile(image, 99.5), 0, 255).astype(np.uint8)
+    width = round(size * rng.uniform(0.8, 1.9))
+    wanted = width, round(width * rng.uniform(0.95, 1.25))
+    mask = Image.fromarray(np.ascontiguousarray((seg[..., z].T > 0).astype(np.uint8) * 255)).resize(
+        wanted, Image.Resampling.NEAREST
+    )
     picture = Image.fromarray(np.ascontiguousarray(image)).resize(wanted, Image.Resampling.BICUBIC)
-    if rng.random() < .2: ImageDraw.Draw(picture).text((2, 2), "PHANTOM", fill=255)
+    if rng.random() < 0.2:
+        ImageDraw.Draw(picture).text((2, 2), "PHANTOM", fill=255)
     return picture, mask
 
-def _save_picture(picture:Image.Image, stem:Path, kind:str, colour:bool):
+
+def _save_picture(picture: Image.Image, stem: Path, kind: str, colour: bool):
     "Save as the kind says; `png.jpg` writes a PNG under the name .jpg."
-    if colour: picture = picture.convert("RGB")
+    if colour:
+        picture = picture.convert("RGB")
     name = stem.with_name(stem.name + (".jpg" if kind == "png.jpg" else kind))
     picture.save(name, format="PNG" if "png" in kind else "JPEG", **({} if "png" in kind else {"quality": 88}))
 
 # %% ../nbs/02_phantom.ipynb #53a6027d
-def write_class_folders(folder:str|Path, # gets the folders `yes` and `no`
-                        n_yes:int=6, # pictures with tumour
-                        n_no:int=6, # pictures without
-                        seed:int=0, # same seed, same bytes
-                        size:int=64, # pixels across, before each picture gets its own size of 0.8 to 1.9 times that
-                        twins:int=0, # this many pictures of each class come again, mirrored or smaller
-                        masks:str|Path|None=None, # also write masks of the `yes` pictures here, JPEG, same stem
-                       )->dict[str, Path]: # "yes" and "no" → folder
+def write_class_folders(
+    folder: str | Path,  # gets the folders `yes` and `no`
+    n_yes: int = 6,  # pictures with tumour
+    n_no: int = 6,  # pictures without
+    seed: int = 0,  # same seed, same bytes
+    size: int = 64,  # pixels across, before each picture gets its own size of 0.8 to 1.9 times that
+    twins: int = 0,  # this many pictures of each class come again, mirrored or smaller
+    masks: str | Path | None = None,  # also write masks of the `yes` pictures here, JPEG, same stem
+) -> dict[str, Path]:  # "yes" and "no" → folder
     "Write a two-class picture set with skulls, mixed sequences, sizes, formats and near-duplicates."
     folder = Path(folder)
     for name, n in (("yes", n_yes), ("no", n_no)):
-        (folder/name).mkdir(parents=True, exist_ok=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
         for i in range(n):
             rng = np.random.default_rng((seed, 5, i, name == "yes"))
             picture, mask = _picture(rng, size, name == "yes")
-            kind, colour, stem = PICTURE_NAMES[rng.integers(len(PICTURE_NAMES))], rng.random() < .6, f"{name[0].upper()}{i + 1}"
-            _save_picture(picture, folder/name/stem, kind, colour)
-            if i < twins: _save_twin(picture, folder/name/f"{stem} copy.jpg", mirror=i % 2 == 0)
-            if masks and name == "yes": _save_mask(mask, Path(masks)/f"{stem}.jpg")
-    return {name: folder/name for name in ("yes", "no")}
+            kind, colour, stem = (
+                PICTURE_NAMES[rng.integers(len(PICTURE_NAMES))],
+                rng.random() < 0.6,
+                f"{name[0].upper()}{i + 1}",
+            )
+            _save_picture(picture, folder / name / stem, kind, colour)
+            if i < twins:
+                _save_twin(picture, folder / name / f"{stem} copy.jpg", mirror=i % 2 == 0)
+            if masks and name == "yes":
+                _save_mask(mask, Path(masks) / f"{stem}.jpg")
+    return {name: folder / name for name in ("yes", "no")}
 
 # %% ../nbs/02_phantom.ipynb #f376d416
-def _save_twin(picture:Image.Image, path:Path, mirror:bool):
-    twin = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror else picture.resize([round(.8*n) for n in picture.size])
+def _save_twin(picture: Image.Image, path: Path, mirror: bool):
+    twin = (
+        picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if mirror
+        else picture.resize([round(0.8 * n) for n in picture.size])
+    )
     twin.save(path, quality=75)
 
-def _save_mask(mask:Image.Image, path:Path):
+
+def _save_mask(mask: Image.Image, path: Path):
     path.parent.mkdir(parents=True, exist_ok=True)
     mask.save(path, quality=90)
 
 # %% ../nbs/02_phantom.ipynb #abb035c2
-def write_pairs(folder:str|Path, # where the case folders go
-                n:int=3, # number of patients
-                shape:tuple=(64, 64, 16), # voxels
-                seed:int=0, # same seed, same bytes
-               )->list[Path]: # the case folders, each with image.nii.gz and labels.nii.gz
+def write_pairs(
+    folder: str | Path,  # where the case folders go
+    n: int = 3,  # number of patients
+    shape: tuple = (64, 64, 16),  # voxels
+    seed: int = 0,  # same seed, same bytes
+) -> list[Path]:  # the case folders, each with image.nii.gz and labels.nii.gz
     "Write z-scored FLAIR volumes with a negative background, and float labels: a set for the image+mask pattern."
     folders = []
     for i in range(n):
         images, seg = phantom_volume((seed, 6, i), shape, modalities=("flair",))
         brain = images["flair"] > 0
-        scored = (images["flair"] - images["flair"][brain].mean())/images["flair"][brain].std()
-        case = Path(folder)/f"pat{i:04d}"
+        scored = (images["flair"] - images["flair"][brain].mean()) / images["flair"][brain].std()
+        case = Path(folder) / f"pat{i:04d}"
         case.mkdir(parents=True, exist_ok=True)
-        _save_nifti(case/"image.nii.gz", np.where(brain, scored, -4).astype(np.float32), (1, 1, 1))
-        _save_nifti(case/"labels.nii.gz", seg.astype(np.float32), (1, 1, 1))
+        _save_nifti(case / "image.nii.gz", np.where(brain, scored, -4).astype(np.float32), (1, 1, 1))
+        _save_nifti(case / "labels.nii.gz", seg.astype(np.float32), (1, 1, 1))
         folders.append(case)
     return folders
 
 # %% ../nbs/02_phantom.ipynb #bdbd86a4
-def write_phantom_study(folder:str|Path, # gets `brats`, `lgg` and `kaggle`
-                        patients:int=12, # BraTS patients, and as many LGG patients
-                        pictures:int=40, # class-folder pictures, half of them with tumour
-                        size:int=64, # pixels across; 12 slices per patient
-                        seed:int=0, # same seed, same bytes
-                        shortcut:bool=False, # let the source give the label away?
-                       )->dict[str, Path]: # "brats", "lgg" and "kaggle" → folder
+def write_phantom_study(
+    folder: str | Path,  # gets `brats`, `lgg` and `kaggle`
+    patients: int = 12,  # BraTS patients, and as many LGG patients
+    pictures: int = 40,  # class-folder pictures, half of them with tumour
+    size: int = 64,  # pixels across; 12 slices per patient
+    seed: int = 0,  # same seed, same bytes
+    shortcut: bool = False,  # let the source give the label away?
+) -> dict[str, Path]:  # "brats", "lgg" and "kaggle" → folder
     """Write the three sources of the demo. With `shortcut` every volume slice has tumour and every picture has none, as in the prior work's
     data: a model that only recognises the source then looks perfect."""
     folder, shape = Path(folder), (size, size, 12)
-    yes = 0 if shortcut else pictures//2
-    write_brats(folder/"brats", patients, shape, seed, through=shortcut)
-    write_lgg(folder/"lgg"/"kaggle_3m", patients, shape, seed, through=shortcut)
-    write_class_folders(folder/"kaggle", yes, pictures - yes, seed, size, twins=0 if shortcut else pictures//20)
-    return {"brats": folder/"brats", "lgg": folder/"lgg"/"kaggle_3m", "kaggle": folder/"kaggle"}
+    yes = 0 if shortcut else pictures // 2
+    write_brats(folder / "brats", patients, shape, seed, through=shortcut)
+    write_lgg(folder / "lgg" / "kaggle_3m", patients, shape, seed, through=shortcut)
+    write_class_folders(folder / "kaggle", yes, pictures - yes, seed, size, twins=0 if shortcut else pictures // 20)
+    return {"brats": folder / "brats", "lgg": folder / "lgg" / "kaggle_3m", "kaggle": folder / "kaggle"}

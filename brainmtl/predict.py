@@ -43,116 +43,181 @@ from .store import code_fingerprint
 from .uncertainty import dropping, probability, spread
 
 # %% ../nbs/40_predict.ipynb #3316fac7
-MAX_VOXELS = 2**26                                        # of a volume; 256 MiB as float32
-MAX_AXIS = 1024                                           # voxels along one axis of a volume
-_STARTS = {b"\x89PNG\r\n\x1a\n": "picture", b"\xff\xd8\xff": "picture", b"II*\0": "picture", b"MM\0*": "picture", b"\x1f\x8b": "volume"}
-_NIFTI = {size.to_bytes(4, order): kind for size, kind in ((348, nib.Nifti1Image), (540, nib.Nifti2Image)) for order in ("little", "big")}
+MAX_VOXELS = 2**26  # of a volume; 256 MiB as float32
+MAX_AXIS = 1024  # voxels along one axis of a volume
+_STARTS = {
+    b"\x89PNG\r\n\x1a\n": "picture",
+    b"\xff\xd8\xff": "picture",
+    b"II*\0": "picture",
+    b"MM\0*": "picture",
+    b"\x1f\x8b": "volume",
+}
+_NIFTI = {
+    size.to_bytes(4, order): kind
+    for size, kind in ((348, nib.Nifti1Image), (540, nib.Nifti2Image))
+    for order in ("little", "big")
+}
 
-def input_kind(data:bytes, # a file's content, or at least its first 8 bytes
-               name:str="the file", # its name, for the message
-              )->str: # "picture" (PNG, JPEG, TIFF) or "volume" (NIfTI, gzipped or not)
+
+def input_kind(
+    data: bytes,  # a file's content, or at least its first 8 bytes
+    name: str = "the file",  # its name, for the message
+) -> str:  # "picture" (PNG, JPEG, TIFF) or "volume" (NIfTI, gzipped or not)
     "Tell what a file is by its first bytes, whatever it is called; raises `UserError` for anything else."
     for start, kind in _STARTS.items():
-        if data.startswith(start): return kind
-    if data[:4] in _NIFTI: return "volume"
+        if data.startswith(start):
+            return kind
+    if data[:4] in _NIFTI:
+        return "volume"
     raise UserError(f"{name} is no PNG, JPEG, TIFF or NIfTI file", cure="convert it to one of these")
 
 # %% ../nbs/40_predict.ipynb #910a12d2
-def nifti_from_bytes(data:bytes, # content of a .nii or .nii.gz file
-               name:str="the volume", # its name, for messages
-              )->nib.spatialimages.SpatialImage: # the image, its voxels not yet scaled
+def nifti_from_bytes(
+    data: bytes,  # content of a .nii or .nii.gz file
+    name: str = "the volume",  # its name, for messages
+) -> nib.spatialimages.SpatialImage:  # the image, its voxels not yet scaled
     "Open a NIfTI volume from memory; raises `UserError` when its header asks for too much or its content is not what the header says."
     stream = GzipFile(fileobj=BytesIO(data)) if data[:2] == b"\x1f\x8b" else BytesIO(data)
     try:
         head = stream.read(540)
         kind, size = _nifti_size(head, name)
         body = head + stream.read(max(0, size - len(head)))
-        if len(body) == size and not stream.read(1): return kind.from_bytes(body)
+        if len(body) == size and not stream.read(1):
+            return kind.from_bytes(body)
     except (EOFError, BadGzipFile, zlib.error, HeaderDataError, WrapStructError, ValueError) as e:
-        raise UserError(f"{name} is a damaged NIfTI file", got=str(e) or type(e).__name__, cure="copy or export it again") from None
-    raise UserError(f"{name} must hold {size} bytes by its header", got="fewer" if len(body) < size else "more",
-                    cure="copy or export it again")
+        raise UserError(
+            f"{name} is a damaged NIfTI file", got=str(e) or type(e).__name__, cure="copy or export it again"
+        ) from None
+    raise UserError(
+        f"{name} must hold {size} bytes by its header",
+        got="fewer" if len(body) < size else "more",
+        cure="copy or export it again",
+    )
 
 # %% ../nbs/40_predict.ipynb #d18cb09c
-def _nifti_size(head:bytes, name:str)->tuple[type, int]:
+def _nifti_size(head: bytes, name: str) -> tuple[type, int]:
     kind = _NIFTI.get(head[:4])
-    if kind is None: raise UserError(f"{name} is gzipped but holds no NIfTI volume", cure="give a .nii.gz file, a PNG, JPEG or TIFF")
-    header = kind.header_class(head[:kind.header_class.sizeof_hdr])
+    if kind is None:
+        raise UserError(f"{name} is gzipped but holds no NIfTI volume", cure="give a .nii.gz file, a PNG, JPEG or TIFF")
+    header = kind.header_class(head[: kind.header_class.sizeof_hdr])
     shape, dtype, offset = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
-    while len(shape) > 3 and shape[-1] == 1: shape = shape[:-1]
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
     said = f"shape {tuple(map(int, shape))}"
-    if len(shape) not in (2, 3) or min(shape) < 1: raise UserError(f"{name} must be a 3-D volume", got=said, cure="give one file per scan")
-    if dtype.kind not in "iuf": raise UserError(f"{name} must hold real numbers", got=str(dtype), cure="export it as int16 or float32")
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        raise UserError(f"{name} must be a 3-D volume", got=said, cure="give one file per scan")
+    if dtype.kind not in "iuf":
+        raise UserError(f"{name} must hold real numbers", got=str(dtype), cure="export it as int16 or float32")
     if max(shape) > MAX_AXIS or np.prod(shape, dtype=float) > MAX_VOXELS:
-        raise UserError(f"{name} must have at most {MAX_AXIS} voxels a side and {MAX_VOXELS} in all", got=said, cure="crop it")
+        raise UserError(
+            f"{name} must have at most {MAX_AXIS} voxels a side and {MAX_VOXELS} in all", got=said, cure="crop it"
+        )
     if not header.sizeof_hdr <= offset <= 2**20:
         raise UserError(f"{name} is a damaged NIfTI file", got=f"data at byte {offset}", cure="export it again")
     return kind, int(offset + np.prod(shape, dtype=np.int64) * dtype.itemsize)
 
 # %% ../nbs/40_predict.ipynb #02f25087
-def picture_from_bytes(data:bytes, # content of a PNG, JPEG or TIFF file
-                       name:str="the picture", # its name, for messages
-                      )->np.ndarray: # grey values, float32 (rows, columns), turned as its EXIF tag says
+def picture_from_bytes(
+    data: bytes,  # content of a PNG, JPEG or TIFF file
+    name: str = "the picture",  # its name, for messages
+) -> np.ndarray:  # grey values, float32 (rows, columns), turned as its EXIF tag says
     "Read a picture from memory as the sources do; raises `UserError` above 25 megapixels, before decoding, and for a damaged file."
-    try: return read_picture(BytesIO(data), name)
-    except UserError as e: raise UserError(e.what, re.sub(r"<_io[^>]*>", "it", str(e.got)), e.cure) from None
+    try:
+        return read_picture(BytesIO(data), name)
+    except UserError as e:
+        raise UserError(e.what, re.sub(r"<_io[^>]*>", "it", str(e.got)), e.cure) from None
 
 # %% ../nbs/40_predict.ipynb #1e1e37de
-def read_input(item:Any, # a `Scan`, array, bytes, or path of a PNG, JPEG, TIFF, NIfTI file or of a BraTS case folder
-               modalities:Sequence[str]=("flair",), # what the model wants to see
-               name:str|None=None, # how to call it in messages; None: its file name
-              )->Scan: # what the model will see, on the input's own grid
+def read_input(
+    item: Any,  # a `Scan`, array, bytes, or path of a PNG, JPEG, TIFF, NIfTI file or of a BraTS case folder
+    modalities: Sequence[str] = ("flair",),  # what the model wants to see
+    name: str | None = None,  # how to call it in messages; None: its file name
+) -> Scan:  # what the model will see, on the input's own grid
     "Read whatever is given; arrays are (rows, columns), (X, Y, Z) or (C, X, Y, Z). Raises `UserError` for what cannot be read."
-    if isinstance(item, Scan): return item
-    if isinstance(item, np.ndarray): return _from_array(item, modalities, name or "the array")
-    if isinstance(item, (bytes, bytearray, memoryview)): return _from_bytes(bytes(item), modalities, name or "the file")
-    if not isinstance(item, (str, Path)): raise UserError("give a path, bytes, an array or a Scan", got=type(item).__name__)
+    if isinstance(item, Scan):
+        return item
+    if isinstance(item, np.ndarray):
+        return _from_array(item, modalities, name or "the array")
+    if isinstance(item, (bytes, bytearray, memoryview)):
+        return _from_bytes(bytes(item), modalities, name or "the file")
+    if not isinstance(item, (str, Path)):
+        raise UserError("give a path, bytes, an array or a Scan", got=type(item).__name__)
     path = Path(item)
-    if path.is_dir(): return _from_folder(path, modalities)
-    if not path.is_file(): raise UserError(f"{path} does not exist", cure="check the path")
+    if path.is_dir():
+        return _from_folder(path, modalities)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist", cure="check the path")
     return _from_bytes(path.read_bytes(), modalities, name or path.name)
 
 # %% ../nbs/40_predict.ipynb #3bc7a441
-def _from_array(x:np.ndarray, modalities:Sequence[str], name:str)->Scan:
-    if x.ndim == 2: x = x[..., None]
-    if x.ndim == 3: x = x[None]
+def _from_array(x: np.ndarray, modalities: Sequence[str], name: str) -> Scan:
+    if x.ndim == 2:
+        x = x[..., None]
+    if x.ndim == 3:
+        x = x[None]
     if x.ndim != 4 or len(x) != len(modalities) or not x.size or x.dtype.kind not in "iufb":
-        raise UserError(f"{name} must be real numbers, (rows, columns), (X, Y, Z) or (C, X, Y, Z) with C = {len(modalities)}",
-                        got=f"{x.dtype} {x.shape}", cure="reshape it")
+        raise UserError(
+            f"{name} must be real numbers, (rows, columns), (X, Y, Z) or (C, X, Y, Z) with C = {len(modalities)}",
+            got=f"{x.dtype} {x.shape}",
+            cure="reshape it",
+        )
     return Scan(x.astype(np.float32), None, None, tuple(modalities), None)
 
-def _from_bytes(data:bytes, modalities:Sequence[str], name:str)->Scan:
+
+def _from_bytes(data: bytes, modalities: Sequence[str], name: str) -> Scan:
     kind = input_kind(data, name)
     if len(modalities) != 1:
-        raise UserError(f"the model needs {', '.join(modalities)}, {name} is one of them at most",
-                        cure="give a BraTS case folder, or use a one-modality model")
-    if kind == "picture": return _from_array(picture_from_bytes(data, name), modalities, name)
+        raise UserError(
+            f"the model needs {', '.join(modalities)}, {name} is one of them at most",
+            cure="give a BraTS case folder, or use a one-modality model",
+        )
+    if kind == "picture":
+        return _from_array(picture_from_bytes(data, name), modalities, name)
     volume = nifti_from_bytes(data, name)
     sides = np.linalg.norm(volume.affine[:3, :3], axis=0)
-    if not ((sides > .01) & (sides < 100)).all():
-        raise UserError(f"{name} must have voxels of 0.01 to 100 mm a side", got=[float(f"{x:.3g}") for x in sides], cure="repair its header")
+    if not ((sides > 0.01) & (sides < 100)).all():
+        raise UserError(
+            f"{name} must have voxels of 0.01 to 100 mm a side",
+            got=[float(f"{x:.3g}") for x in sides],
+            cure="repair its header",
+        )
     image = volume.get_fdata(dtype=np.float32, caching="unchanged")
     return Scan(image.reshape((*image.shape, 1)[:3])[None], None, volume.affine, tuple(modalities), None)
 
 # %% ../nbs/40_predict.ipynb #9d25613f
-def _from_folder(path:Path, modalities:Sequence[str])->Scan:
-    files:dict[str, list[Path]] = {}
+def _from_folder(path: Path, modalities: Sequence[str]) -> Scan:
+    files: dict[str, list[Path]] = {}
     for file in sorted(path.iterdir()):
         match = BRATS_NAME.fullmatch(file.name)
-        if match: files.setdefault(BRATS_ENDS[match[2].lower()], []).append(file)
+        if match:
+            files.setdefault(BRATS_ENDS[match[2].lower()], []).append(file)
     if not files or any(len(files.get(m, ())) > 1 for m in modalities):
-        raise UserError(f"{path} must be the folder of one BraTS case", got=f"{sum(map(len, files.values()))} images",
-                        cure="give the folder that holds one *_flair.nii.gz")
-    return Case("input", path.name, path.name, "volume", {m: tuple(f) for m, f in files.items() if m != "seg"}).read(tuple(modalities))
+        raise UserError(
+            f"{path} must be the folder of one BraTS case",
+            got=f"{sum(map(len, files.values()))} images",
+            cure="give the folder that holds one *_flair.nii.gz",
+        )
+    return Case("input", path.name, path.name, "volume", {m: tuple(f) for m, f in files.items() if m != "seg"}).read(
+        tuple(modalities)
+    )
 
 # %% ../nbs/40_predict.ipynb #8c739775
-BRAIN_BOUNDS = {"size": (.05, 1.), "ellipse": (.93, 1.), "length": (1., 1.7), "symmetry": (0., 1.), "smoothness": (.6, .995)}
+BRAIN_BOUNDS = {
+    "size": (0.05, 1.0),
+    "ellipse": (0.93, 1.0),
+    "length": (1.0, 1.7),
+    "symmetry": (0.0, 1.0),
+    "smoothness": (0.6, 0.995),
+}
 
-def brain_scores(picture:np.ndarray, # prepared slice (H, W), background 0
-                )->dict[str, float]: # names of `BRAIN_BOUNDS`; all 0 when there is no foreground to speak of
+
+def brain_scores(
+    picture: np.ndarray,  # prepared slice (H, W), background 0
+) -> dict[str, float]:  # names of `BRAIN_BOUNDS`; all 0 when there is no foreground to speak of
     "Measure the outline and the texture of a prepared slice."
     shape = ndi.binary_fill_holes(picture != 0)
-    if shape.sum() < 200: return dict.fromkeys(BRAIN_BOUNDS, 0.)
+    if shape.sum() < 200:
+        return dict.fromkeys(BRAIN_BOUNDS, 0.0)
     rows, columns = np.nonzero(shape)
     centre, spread_ = np.array([rows.mean(), columns.mean()]), np.cov(rows, columns)
     away = np.moveaxis(np.indices(shape.shape), 0, -1) - centre
@@ -162,18 +227,24 @@ def brain_scores(picture:np.ndarray, # prepared slice (H, W), background 0
     middle = round(centre[1])
     half = min(middle, shape.shape[1] - middle - 1)
     left, right = (slice(None), slice(middle - half, middle)), (slice(None), slice(middle + half, middle, -1))
-    soft = ndi.gaussian_filter(picture, 3.)
-    return {"size": float(shape.mean()), "ellipse": float(2 * (ellipse & shape).sum() / (ellipse.sum() + shape.sum())),
-            "length": float(np.sqrt(long / short)), "symmetry": _likeness(soft[left], soft[right], shape[left] & shape[right]),
-            "smoothness": _likeness(picture[:, 1:], picture[:, :-1], inner[:, 1:] & inner[:, :-1])}
+    soft = ndi.gaussian_filter(picture, 3.0)
+    return {
+        "size": float(shape.mean()),
+        "ellipse": float(2 * (ellipse & shape).sum() / (ellipse.sum() + shape.sum())),
+        "length": float(np.sqrt(long / short)),
+        "symmetry": _likeness(soft[left], soft[right], shape[left] & shape[right]),
+        "smoothness": _likeness(picture[:, 1:], picture[:, :-1], inner[:, 1:] & inner[:, :-1]),
+    }
 
-def _likeness(a:np.ndarray, b:np.ndarray, where:np.ndarray)->float:
+
+def _likeness(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
     a, b = a[where], b[where]
-    return float(np.corrcoef(a, b)[0, 1]) if a.size > 50 and a.std() > 0 and b.std() > 0 else 0.
+    return float(np.corrcoef(a, b)[0, 1]) if a.size > 50 and a.std() > 0 and b.std() > 0 else 0.0
 
 # %% ../nbs/40_predict.ipynb #fcfdd0f8
-def looks_like_brain(prepared:Prepared, # of a picture or a volume
-                    )->bool: # False: what the model says about it means nothing
+def looks_like_brain(
+    prepared: Prepared,  # of a picture or a volume
+) -> bool:  # False: what the model says about it means nothing
     "Check the slice, or most of the three slices with the most foreground, against `BRAIN_BOUNDS`."
     largest = np.argsort(prepared.foreground, kind="stable")[-3:]
     scores = [brain_scores(prepared.image[s, 0]) for s in largest]
@@ -183,142 +254,191 @@ def looks_like_brain(prepared:Prepared, # of a picture or a volume
 # %% ../nbs/40_predict.ipynb #37134d71
 COLUMNS = ("slice", "p", "tumour_px", "p_std")
 
+
 @dataclass(frozen=True)
 class PredictionResult:
     "What the model says about one picture or volume, and everything needed to show it."
-    name: str                                             # of the input
-    p: float                                              # calibrated probability of tumour; of a volume see `case_probability`
-    slices: pd.DataFrame                                  # one row per axial slice: slice, p (NaN: not asked), tumour_px, p_std
-    mask: np.ndarray                                      # uint8 on the input's own grid: (rows, columns) or (X, Y, Z)
-    drawn: np.ndarray                                     # the mask on the prepared slices, uint8 (S, size, size)
-    seg: np.ndarray                                       # P(tumour) per pixel of the prepared slices, float32 (S, size, size)
-    seg_std: np.ndarray|None                              # its spread under dropout, float32 (S, size, size); None: not asked
-    brain: bool                                           # does it look like a brain MRI?
-    scan: Scan                                            # the input as it was read
-    prepared: Prepared                                    # the input as the model saw it
-    model: dict                                           # what answered: hashes, thresholds, temperature
+
+    name: str  # of the input
+    p: float  # calibrated probability of tumour; of a volume see `case_probability`
+    slices: pd.DataFrame  # one row per axial slice: slice, p (NaN: not asked), tumour_px, p_std
+    mask: np.ndarray  # uint8 on the input's own grid: (rows, columns) or (X, Y, Z)
+    drawn: np.ndarray  # the mask on the prepared slices, uint8 (S, size, size)
+    seg: np.ndarray  # P(tumour) per pixel of the prepared slices, float32 (S, size, size)
+    seg_std: np.ndarray | None  # its spread under dropout, float32 (S, size, size); None: not asked
+    brain: bool  # does it look like a brain MRI?
+    scan: Scan  # the input as it was read
+    prepared: Prepared  # the input as the model saw it
+    model: dict  # what answered: hashes, thresholds, temperature
 
 # %% ../nbs/40_predict.ipynb #9b6ad1df
 @patch(as_prop=True)
-def kind(self:PredictionResult)->str: # "picture" or "volume"
+def kind(self: PredictionResult) -> str:  # "picture" or "volume"
     "What the input was."
     return "picture" if self.mask.ndim == 2 else "volume"
 
+
 @patch(as_prop=True)
-def decision(self:PredictionResult)->int: # 0 no tumour, 1 tumour
+def decision(self: PredictionResult) -> int:  # 0 no tumour, 1 tumour
     "The answer at the threshold that was fixed on validation."
     return int(self.p >= self.model["thresholds"]["cls"])
 
+
 @patch(as_prop=True)
-def found(self:PredictionResult)->bool: # False: "No tumor detected"
+def found(self: PredictionResult) -> bool:  # False: "No tumor detected"
     "Is the probability at or above the `no_tumour` threshold?"
     return self.p >= self.model["thresholds"]["no_tumour"]
 
+
 @patch(as_prop=True)
-def best(self:PredictionResult)->int: # axial slice
+def best(self: PredictionResult) -> int:  # axial slice
     "The slice to show first: the one with the most tumour, or the highest probability where the mask is empty."
     return int(self.slices.sort_values(["tumour_px", "p"], kind="stable", na_position="first").index[-1])
 
 # %% ../nbs/40_predict.ipynb #b328fd3d
 @patch(as_prop=True)
-def text(self:PredictionResult)->str: # for people
-    "The answer in words: \"No tumor detected\" below the `no_tumour` threshold, \"Tumor detected\" from the decision threshold on."
-    if not self.found: return "No tumor detected"
+def text(self: PredictionResult) -> str:  # for people
+    'The answer in words: "No tumor detected" below the `no_tumour` threshold, "Tumor detected" from the decision threshold on.'
+    if not self.found:
+        return "No tumor detected"
     return "Tumor detected" if self.decision else "Tumor possible, below the decision threshold"
 
+
 @patch(as_prop=True)
-def tumour_ml(self:PredictionResult)->float|None: # mL; None where the size of a voxel is unknown
+def tumour_ml(self: PredictionResult) -> float | None:  # mL; None where the size of a voxel is unknown
     "Volume of the mask."
     voxel = self.prepared.geometry.voxel_ml
     return None if voxel is None else float(self.mask.sum(dtype=np.int64) * voxel)
 
+
 @patch(as_prop=True)
-def warnings(self:PredictionResult)->list[str]: # sentences; empty when there is nothing to say
+def warnings(self: PredictionResult) -> list[str]:  # sentences; empty when there is nothing to say
     "What a reader should know before believing the answer."
     drawn, sure = int(self.mask.sum(dtype=np.int64)), bool(self.decision)
-    said = {"This does not look like a brain MRI slice; the answer may mean nothing.": not self.brain,
-            f"The mask marks {drawn} pixels although the probability is below the decision threshold.": drawn and not sure,
-            "The probability says tumour, but the mask is empty.": sure and not drawn,
-            "The probability is above the decision threshold, which is the lower one here.": sure and not self.found}
+    said = {
+        "This does not look like a brain MRI slice; the answer may mean nothing.": not self.brain,
+        f"The mask marks {drawn} pixels although the probability is below the decision threshold.": drawn and not sure,
+        "The probability says tumour, but the mask is empty.": sure and not drawn,
+        "The probability is above the decision threshold, which is the lower one here.": sure and not self.found,
+    }
     return [sentence for sentence, holds in said.items() if holds]
 
 # %% ../nbs/40_predict.ipynb #914ab757
 NOTICE = "Research use, not for diagnosis."
 
+
 @patch
-def to_json(self:PredictionResult)->dict: # plain values; NaN becomes None
+def to_json(self: PredictionResult) -> dict:  # plain values; NaN becomes None
     "Say everything but the pictures in plain values."
     curve = self.slices[list(COLUMNS)].to_dict("records")
-    return {"name": self.name, "kind": self.kind, "probability": _number(self.p), "decision": self.decision, "text": self.text,
-            "tumour_px": int(self.mask.sum(dtype=np.int64)), "tumour_ml": _number(self.tumour_ml), "looks_like_brain": self.brain,
-            "uncertainty": _number(self.slices.p_std[self.best]), "warnings": self.warnings, "shown_slice": self.best,
-            "slices": [{k: _number(v) for k, v in row.items()} for row in curve], "model": self.model, "notice": NOTICE}
+    return {
+        "name": self.name,
+        "kind": self.kind,
+        "probability": _number(self.p),
+        "decision": self.decision,
+        "text": self.text,
+        "tumour_px": int(self.mask.sum(dtype=np.int64)),
+        "tumour_ml": _number(self.tumour_ml),
+        "looks_like_brain": self.brain,
+        "uncertainty": _number(self.slices.p_std[self.best]),
+        "warnings": self.warnings,
+        "shown_slice": self.best,
+        "slices": [{k: _number(v) for k, v in row.items()} for row in curve],
+        "model": self.model,
+        "notice": NOTICE,
+    }
 
-def _number(value:float|None)->float|None:
-    if value is None or not np.isfinite(value): return None
+
+def _number(value: float | None) -> float | None:
+    if value is None or not np.isfinite(value):
+        return None
     return int(value) if isinstance(value, (int, np.integer)) else float(value)
 
 # %% ../nbs/40_predict.ipynb #26cdf50d
-TUMOUR_COLOUR = (230, 159, 0)                             # orange of Okabe and Ito's palette, told from grey by every kind of colour vision
+TUMOUR_COLOUR = (230, 159, 0)  # orange of Okabe and Ito's palette, told from grey by every kind of colour vision
+
 
 @patch
-def plane(self:PredictionResult,
-          layer:np.ndarray, # one value per pixel of a prepared slice, (size, size)
-         )->np.ndarray: # float32: on a picture's own grid, or as it is for a volume, whose slices are shown prepared
+def plane(
+    self: PredictionResult,
+    layer: np.ndarray,  # one value per pixel of a prepared slice, (size, size)
+) -> np.ndarray:  # float32: on a picture's own grid, or as it is for a volume, whose slices are shown prepared
     "Bring a layer to the grid on which `background` shows the slice."
-    return self.prepared.geometry.to_input(layer[None].astype(np.float32))[..., 0] if self.kind == "picture" else layer.astype(np.float32)
+    return (
+        self.prepared.geometry.to_input(layer[None].astype(np.float32))[..., 0]
+        if self.kind == "picture"
+        else layer.astype(np.float32)
+    )
+
 
 @patch
-def background(self:PredictionResult,
-               s:int, # axial slice
-              )->np.ndarray: # uint8 (H, W)
+def background(
+    self: PredictionResult,
+    s: int,  # axial slice
+) -> np.ndarray:  # uint8 (H, W)
     "Show a slice in grey, from the 1st to the 99.5th percentile of what is not background."
     x = self.scan.image[0, :, :, 0] if self.kind == "picture" else self.prepared.image[s, 0]
     x = np.nan_to_num(x, posinf=0, neginf=0)
     seen = x[x != 0] if (x != 0).any() else x
     low, high = np.percentile(seen, [1, 99.5])
-    if self.kind == "volume": low -= .25 * (high - low)
+    if self.kind == "volume":
+        low -= 0.25 * (high - low)
     grey_ = np.clip((x - low) / max(high - low, 1e-6), 0, 1) * 255
-    return np.where(self.prepared.image[s, 0] == 0, 0, grey_).astype(np.uint8) if self.kind == "volume" else grey_.astype(np.uint8)
+    return (
+        np.where(self.prepared.image[s, 0] == 0, 0, grey_).astype(np.uint8)
+        if self.kind == "volume"
+        else grey_.astype(np.uint8)
+    )
 
 # %% ../nbs/40_predict.ipynb #5b8e8cab
-def blend(grey_:np.ndarray, # uint8 (H, W)
-          layer:np.ndarray, # [0, 1], (H, W)
-          colour:tuple[int, int, int]=TUMOUR_COLOUR, # 0..255 each
-          alpha:float=.45, # opacity where the layer is 1, [0, 1]
-         )->np.ndarray: # uint8 (H, W, 3)
+def blend(
+    grey_: np.ndarray,  # uint8 (H, W)
+    layer: np.ndarray,  # [0, 1], (H, W)
+    colour: tuple[int, int, int] = TUMOUR_COLOUR,  # 0..255 each
+    alpha: float = 0.45,  # opacity where the layer is 1, [0, 1]
+) -> np.ndarray:  # uint8 (H, W, 3)
     "Lay a colour over a grey picture, as opaque as the layer is high."
     a = (alpha * np.clip(layer, 0, 1))[..., None]
     return np.rint((1 - a) * grey_[..., None] + a * np.array(colour)).astype(np.uint8)
 
+
 @patch
-def overlay(self:PredictionResult,
-            s:int|None=None, # axial slice; None: the one with the most tumour
-            alpha:float=.45, # opacity of the mask, [0, 1]
-           )->Image.Image: # RGB
+def overlay(
+    self: PredictionResult,
+    s: int | None = None,  # axial slice; None: the one with the most tumour
+    alpha: float = 0.45,  # opacity of the mask, [0, 1]
+) -> Image.Image:  # RGB
     "Draw the mask and its outline over a slice; nothing is drawn when no tumour was detected."
     s = self.best if s is None else s
-    mask = self.plane(self.drawn[s]) >= .5
-    if not self.found: mask = np.zeros_like(mask)
+    mask = self.plane(self.drawn[s]) >= 0.5
+    if not self.found:
+        mask = np.zeros_like(mask)
     rgb = blend(self.background(s), mask, alpha=alpha)
     rgb[mask & ~ndi.binary_erosion(mask)] = TUMOUR_COLOUR
     return Image.fromarray(rgb)
 
 # %% ../nbs/40_predict.ipynb #aa226539
 @patch
-def save(self:PredictionResult,
-         folder:str|Path, # where to write; made if missing
-         stem:str|None=None, # start of the file names; None: from the input's name
-        )->dict[str, str]: # "overlay" and "mask": the file names written
+def save(
+    self: PredictionResult,
+    folder: str | Path,  # where to write; made if missing
+    stem: str | None = None,  # start of the file names; None: from the input's name
+) -> dict[str, str]:  # "overlay" and "mask": the file names written
     "Write the overlay (PNG) and the mask: PNG for a picture, `.nii.gz` with the input's affine for a volume."
     stem = stem or safe_stem(self.name)
-    names = {"overlay": f"{stem}_overlay.png", "mask": f"{stem}_mask.png" if self.kind == "picture" else f"{stem}_mask.nii.gz"}
-    with atomic_path(Path(folder)/names["overlay"]) as tmp: self.overlay().save(tmp, "PNG")
-    with atomic_path(Path(folder)/names["mask"]) as tmp: tmp.write_bytes(self.mask_bytes())
+    names = {
+        "overlay": f"{stem}_overlay.png",
+        "mask": f"{stem}_mask.png" if self.kind == "picture" else f"{stem}_mask.nii.gz",
+    }
+    with atomic_path(Path(folder) / names["overlay"]) as tmp:
+        self.overlay().save(tmp, "PNG")
+    with atomic_path(Path(folder) / names["mask"]) as tmp:
+        tmp.write_bytes(self.mask_bytes())
     return names
 
+
 @patch
-def mask_bytes(self:PredictionResult)->bytes: # content of a PNG file (0 and 255), or of a .nii.gz file (0 and 1)
+def mask_bytes(self: PredictionResult) -> bytes:  # content of a PNG file (0 and 255), or of a .nii.gz file (0 and 1)
     "Encode the mask on the input's own grid; a volume without affine gets voxels of 1."
     if self.kind == "picture":
         out = BytesIO()
@@ -329,92 +449,128 @@ def mask_bytes(self:PredictionResult)->bytes: # content of a PNG file (0 and 255
     return compress(volume.to_bytes(), mtime=0)
 
 # %% ../nbs/40_predict.ipynb #303fbbf2
-def safe_stem(name:str, # any text, for example an uploaded file's name
-             )->str: # letters, digits, `-`, `_` and single dots, at most 80; "input" when nothing is left
+def safe_stem(
+    name: str,  # any text, for example an uploaded file's name
+) -> str:  # letters, digits, `-`, `_` and single dots, at most 80; "input" when nothing is left
     "Make a file name's start that can only name a file in its own folder."
     stem = re.sub(r"\.(nii(\.gz)?|png|jpe?g|tiff?)$", "", Path(name).name, flags=re.IGNORECASE)
     return re.sub(r"[^\w-]+", "-", stem, flags=re.ASCII).strip("-_")[:80] or "input"
 
 # %% ../nbs/40_predict.ipynb #a146ff63
-REFERENCE = Path(brainmtl.__file__).resolve().parents[1]/"checkpoints"/"reference"
+REFERENCE = Path(brainmtl.__file__).resolve().parents[1] / "checkpoints" / "reference"
+
 
 class Predictor:
     "Answers for files and arrays with one trained network."
-    engine = "torch" # what runs the network
 
-    def __init__(self,
-                 checkpoint:str|Path|None=None, # folder of a trained stage; None: the reference model that ships with the repository
-                 device:str|None=None, # "cpu", "cuda", …; None: the best there is
-                 precision:str|None=None): # "bf16" or "fp32"; None: bf16 where the hardware has it
+    engine = "torch"  # what runs the network
+
+    def __init__(
+        self,
+        checkpoint: str
+        | Path
+        | None = None,  # folder of a trained stage; None: the reference model that ships with the repository
+        device: str | None = None,  # "cpu", "cuda", …; None: the best there is
+        precision: str | None = None,
+    ):  # "bf16" or "fp32"; None: bf16 where the hardware has it
         self.runtime = choose_runtime(device, precision)
         self.model, self.meta = load_checkpoint(checkpoint or REFERENCE, self.runtime)
         self.fast = speed_up(self.model, self.runtime)
         self.how = settings(self.meta)
-        self.modalities, self.size = tuple(self.meta.get("modalities", ("flair",))), int(self.meta.get("input_size", 256))
+        self.modalities, self.size = (
+            tuple(self.meta.get("modalities", ("flair",))),
+            int(self.meta.get("input_size", 256)),
+        )
         if set(self.how["tasks"]) != {"seg", "cls"}:
-            raise UserError("a predictor needs a network that learnt both questions", got=self.how["tasks"], cure="give a joint stage")
+            raise UserError(
+                "a predictor needs a network that learnt both questions",
+                got=self.how["tasks"],
+                cure="give a joint stage",
+            )
         if len(self.modalities) != self.model.in_channels:
-            raise UserError(f"the checkpoint must name {self.model.in_channels} modalities", got=self.modalities, cure="export it again")
+            raise UserError(
+                f"the checkpoint must name {self.model.in_channels} modalities",
+                got=self.modalities,
+                cure="export it again",
+            )
+
 
 @patch(as_prop=True)
-def card(self:Predictor)->dict: # plain values
+def card(self: Predictor) -> dict:  # plain values
     "Say what answers: the hashes of weights, preprocessing code, split and recipe, thresholds, temperature, and how the answer is made."
     keys = ("split_hash", "recipe_fingerprint", "thresholds", "temperature", "modalities", "input_size")
-    return {"version": brainmtl.__version__, "weights": self.meta["weights_hash"], "preprocess": code_fingerprint(sources, preprocess),
-            "trained_preprocess": self.meta.get("preprocess"), **{k: self.meta.get(k) for k in keys},
-            "flip": self.how["flip"], "min_island": self.how["min_island"], "engine": self.engine}
+    return {
+        "version": brainmtl.__version__,
+        "weights": self.meta["weights_hash"],
+        "preprocess": code_fingerprint(sources, preprocess),
+        "trained_preprocess": self.meta.get("preprocess"),
+        **{k: self.meta.get(k) for k in keys},
+        "flip": self.how["flip"],
+        "min_island": self.how["min_island"],
+        "engine": self.engine,
+    }
 
 # %% ../nbs/40_predict.ipynb #27a44436
-def case_probability(p:np.ndarray, # calibrated probability of each slice in order, NaN where the model was not asked
-                    )->float: # one number for the scan
+def case_probability(
+    p: np.ndarray,  # calibrated probability of each slice in order, NaN where the model was not asked
+) -> float:  # one number for the scan
     "The highest mean of three neighbouring slices: one odd slice makes no tumour. It ranks scans; calibrated are single slices only."
     seen = p[np.isfinite(p)]
-    if len(seen) < 3: return float(seen.max()) if len(seen) else 0.
+    if len(seen) < 3:
+        return float(seen.max()) if len(seen) else 0.0
     return float(np.convolve(seen, np.ones(3) / 3, "valid").max())
 
 # %% ../nbs/40_predict.ipynb #ac3eb1c4
-def as_stored(image:np.ndarray, # prepared slices, float32 (n, C, H, W)
-             )->torch.Tensor: # the same, float32
+def as_stored(
+    image: np.ndarray,  # prepared slices, float32 (n, C, H, W)
+) -> torch.Tensor:  # the same, float32
     "Round slices to float16, as those were that the network was trained on."
     return torch.from_numpy(image).half().float()
 
 # %% ../nbs/40_predict.ipynb #e4caa545
 BATCH = 8
 
+
 @patch
-def _slices(self:Predictor, image:np.ndarray, samples:int)->dict[str, np.ndarray]:
+def _slices(self: Predictor, image: np.ndarray, samples: int) -> dict[str, np.ndarray]:
     "Ask about prepared slices (n, C, H, W), rounded to float16 as the store rounds them; one encoder pass per view."
     parts = []
     for start in range(0, len(image), BATCH):
-        x = as_stored(image[start:start + BATCH])
+        x = as_stored(image[start : start + BATCH])
         out = self._ask(x, features=samples > 0)
         row = {"p": (out["logit"] / self.how["temperature"]).sigmoid(), "seg": out["seg"]}
-        if samples: row |= self._spreads(out["features"], samples)
+        if samples:
+            row |= self._spreads(out["features"], samples)
         parts.append({k: v.float().cpu().numpy() for k, v in row.items()})
     return {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
 
-@patch
-def _ask(self:Predictor, x:torch.Tensor, features:bool)->dict:
-    "What the network says about slices (n, C, H, W): \"seg\", \"logit\", and \"features\" if wanted; another engine takes this place."
-    return ask(self.fast, x, self.runtime, self.how["flip"])
 
 @patch
-def _spreads(self:Predictor, features:list[torch.Tensor], samples:int)->dict[str, torch.Tensor]:
+def _ask(self: Predictor, x: torch.Tensor, features: bool) -> dict:
+    'What the network says about slices (n, C, H, W): "seg", "logit", and "features" if wanted; another engine takes this place.'
+    return ask(self.fast, x, self.runtime, self.how["flip"])
+
+
+@patch
+def _spreads(self: Predictor, features: list[torch.Tensor], samples: int) -> dict[str, torch.Tensor]:
     "Standard deviation of both answers under dropout, from features that are there already."
     devices = [self.runtime.device] if self.runtime.device.type == "cuda" else []
     with torch.inference_mode(), self.runtime.autocast(), dropping(self.fast), torch.random.fork_rng(devices=devices):
         torch.manual_seed(0)
         logits = (self.fast.head(features[-1]).float().diff(dim=1)[:, 0] for _ in range(samples))
-        return {"p_std": spread((z / self.how["temperature"]).sigmoid() for z in logits).std,
-                "seg_std": spread(probability(self.fast, features, "seg")[:, 0] for _ in range(samples)).std}
+        return {
+            "p_std": spread((z / self.how["temperature"]).sigmoid() for z in logits).std,
+            "seg_std": spread(probability(self.fast, features, "seg")[:, 0] for _ in range(samples)).std,
+        }
 
 # %% ../nbs/40_predict.ipynb #7207bf05
 @patch
-def predict(self:Predictor,
-            item:Any, # a path (picture, NIfTI, BraTS case folder), bytes, array or `Scan`
-            uncertainty:int=0, # thinned networks asked for the spread; 0: no uncertainty
-            name:str|None=None, # how to call the input; None: its file name
-           )->PredictionResult: # the answer
+def predict(
+    self: Predictor,
+    item: Any,  # a path (picture, NIfTI, BraTS case folder), bytes, array or `Scan`
+    uncertainty: int = 0,  # thinned networks asked for the spread; 0: no uncertainty
+    name: str | None = None,  # how to call the input; None: its file name
+) -> PredictionResult:  # the answer
     "Answer for one input; raises `UserError` for what cannot be read."
     name = name or (Path(item).name if isinstance(item, (str, Path)) else "input")
     scan = read_input(item, self.modalities, name)
@@ -422,66 +578,90 @@ def predict(self:Predictor,
 
 # %% ../nbs/40_predict.ipynb #cd2361d9
 @patch
-def answer(self:Predictor,
-           name:str, # how to call the input
-           scan:Scan, # the input on its own grid
-           prepared:Prepared, # the same, prepared as the network was trained
-           uncertainty:int=0, # thinned networks asked for the spread; 0: no uncertainty
-          )->PredictionResult: # the answer
+def answer(
+    self: Predictor,
+    name: str,  # how to call the input
+    scan: Scan,  # the input on its own grid
+    prepared: Prepared,  # the same, prepared as the network was trained
+    uncertainty: int = 0,  # thinned networks asked for the spread; 0: no uncertainty
+) -> PredictionResult:  # the answer
     "Answer for a scan that is read and prepared already."
     full = self._every_slice(prepared, uncertainty)
     drawn = clean_mask(full["seg"], self.how["seg"], self.how["min_island"]).astype(np.uint8)
-    mask = (prepared.geometry.to_input(drawn) >= .5).astype(np.uint8)
-    if scan.affine is None and mask.shape[2] == 1: mask = mask[..., 0]
+    mask = (prepared.geometry.to_input(drawn) >= 0.5).astype(np.uint8)
+    if scan.affine is None and mask.shape[2] == 1:
+        mask = mask[..., 0]
     columns = np.arange(len(drawn)), full["p"], drawn.sum((1, 2)), full.get("p_std", np.full(len(drawn), np.nan))
     slices = pd.DataFrame(dict(zip(COLUMNS, columns)))
-    return PredictionResult(name, case_probability(full["p"]), slices, mask, drawn, full["seg"], full.get("seg_std"),
-                            looks_like_brain(prepared), scan, prepared, self.card)
+    return PredictionResult(
+        name,
+        case_probability(full["p"]),
+        slices,
+        mask,
+        drawn,
+        full["seg"],
+        full.get("seg_std"),
+        looks_like_brain(prepared),
+        scan,
+        prepared,
+        self.card,
+    )
 
 # %% ../nbs/40_predict.ipynb #61d4de1f
 @patch
-def _every_slice(self:Predictor, prepared:Prepared, samples:int)->dict[str, np.ndarray]:
+def _every_slice(self: Predictor, prepared: Prepared, samples: int) -> dict[str, np.ndarray]:
     "Answers for the slices worth asking about, set among NaN (slices) and 0 (pixels) for the others."
     asked = np.flatnonzero(prepared.keep) if prepared.keep.any() else np.array([prepared.foreground.argmax()])
     answer = self._slices(prepared.image[asked], samples)
-    full = {k: np.full((len(prepared.image), *v.shape[1:]), np.nan if v.ndim == 1 else 0, np.float32) for k, v in answer.items()}
-    for k, v in answer.items(): full[k][asked] = v
+    full = {
+        k: np.full((len(prepared.image), *v.shape[1:]), np.nan if v.ndim == 1 else 0, np.float32)
+        for k, v in answer.items()
+    }
+    for k, v in answer.items():
+        full[k][asked] = v
     return full
 
 # %% ../nbs/40_predict.ipynb #8728a6f0
 @patch
-def __call__(self:Predictor,
-             item:Any, # one input of `predict`, or a list of them
-             uncertainty:int=0, # thinned networks asked for the spread; 0: no uncertainty
-            )->PredictionResult|list[PredictionResult]: # one answer, or a list of them
+def __call__(
+    self: Predictor,
+    item: Any,  # one input of `predict`, or a list of them
+    uncertainty: int = 0,  # thinned networks asked for the spread; 0: no uncertainty
+) -> PredictionResult | list[PredictionResult]:  # one answer, or a list of them
     "Answer for one input or for each of a list."
-    if isinstance(item, (list, tuple)): return [self.predict(i, uncertainty) for i in item]
+    if isinstance(item, (list, tuple)):
+        return [self.predict(i, uncertainty) for i in item]
     return self.predict(item, uncertainty)
 
+
 @patch
-def explain(self:Predictor,
-            result:PredictionResult, # an answer of this predictor
-            s:int|None=None, # axial slice; None: the one with the most tumour
-            target:str="class", # what is explained, "class" or "mask"
-           )->np.ndarray: # float32 (size, size), [0, 1], on the prepared slice
+def explain(
+    self: Predictor,
+    result: PredictionResult,  # an answer of this predictor
+    s: int | None = None,  # axial slice; None: the one with the most tumour
+    target: str = "class",  # what is explained, "class" or "mask"
+) -> np.ndarray:  # float32 (size, size), [0, 1], on the prepared slice
     "Show with Grad-CAM where on a slice the answer comes from."
     image = as_stored(result.prepared.image[result.best if s is None else s][None])
     return gradcam(self.model, self.runtime.move(image), target)[0].float().cpu().numpy()
 
 # %% ../nbs/40_predict.ipynb #ba536b01
-def as_predictor(model:str|Path|Predictor|None=None, # a checkpoint, or a loaded predictor; None: the reference model
-                 device:str|None=None, # "cpu", "cuda", …; None: the best there is
-                )->Predictor: # ready to answer
+def as_predictor(
+    model: str | Path | Predictor | None = None,  # a checkpoint, or a loaded predictor; None: the reference model
+    device: str | None = None,  # "cpu", "cuda", …; None: the best there is
+) -> Predictor:  # ready to answer
     "Load a checkpoint; a predictor that is loaded already is given back as it is."
     return model if isinstance(model, Predictor) else Predictor(model, device)
 
-def predict_files(files:Sequence[str|Path], # pictures, NIfTI volumes, BraTS case folders
-                  out:str|Path, # folder to write overlays, masks, predictions.json and predictions.csv to
-                  model:str|Path|Predictor|None=None, # a checkpoint, or a loaded predictor; None: the reference model
-                  device:str|None=None, # "cpu", "cuda", …; None: the best there is
-                  uncertainty:int=0, # thinned networks asked for the spread; 0: no uncertainty
-                  progress:bool=True, # show a bar?
-                 )->dict: # "results": one record per file, "failed": how many could not be read
+
+def predict_files(
+    files: Sequence[str | Path],  # pictures, NIfTI volumes, BraTS case folders
+    out: str | Path,  # folder to write overlays, masks, predictions.json and predictions.csv to
+    model: str | Path | Predictor | None = None,  # a checkpoint, or a loaded predictor; None: the reference model
+    device: str | None = None,  # "cpu", "cuda", …; None: the best there is
+    uncertainty: int = 0,  # thinned networks asked for the spread; 0: no uncertainty
+    progress: bool = True,  # show a bar?
+) -> dict:  # "results": one record per file, "failed": how many could not be read
     "Answer for each file; one that cannot be read costs a sentence in its record, not the run."
     predictor = as_predictor(model, device)
     records, stems = [], set()
@@ -490,20 +670,35 @@ def predict_files(files:Sequence[str|Path], # pictures, NIfTI volumes, BraTS cas
         try:
             result = predictor.predict(file, uncertainty)
             records.append({"file": str(file), **result.to_json(), "written": result.save(out, stem)})
-        except UserError as e: records.append({"file": str(file), "error": str(e)})
+        except UserError as e:
+            records.append({"file": str(file), "error": str(e)})
     report = {"results": records, "failed": sum("error" in r for r in records), "notice": NOTICE}
-    write_json(Path(out)/"predictions.json", report)
-    with atomic_path(Path(out)/"predictions.csv") as tmp: pd.DataFrame(map(table_row, records)).to_csv(tmp, index=False)
+    write_json(Path(out) / "predictions.json", report)
+    with atomic_path(Path(out) / "predictions.csv") as tmp:
+        pd.DataFrame(map(table_row, records)).to_csv(tmp, index=False)
     return report
 
 # %% ../nbs/40_predict.ipynb #07934a64
-def _fresh(stem:str, taken:set[str])->str:
+def _fresh(stem: str, taken: set[str]) -> str:
     fresh = next(s for s in (stem, *(f"{stem}-{n}" for n in range(2, len(taken) + 3))) if s.lower() not in taken)
     taken.add(fresh.lower())
     return fresh
 
-def table_row(record:dict, # `to_json`, or {"error": …}, with the "file" it belongs to
-             )->dict: # one line of predictions.csv
+
+def table_row(
+    record: dict,  # `to_json`, or {"error": …}, with the "file" it belongs to
+) -> dict:  # one line of predictions.csv
     "Keep of an answer what fits in a table."
-    names = ("file", "kind", "probability", "decision", "text", "tumour_px", "tumour_ml", "uncertainty", "looks_like_brain", "error")
+    names = (
+        "file",
+        "kind",
+        "probability",
+        "decision",
+        "text",
+        "tumour_px",
+        "tumour_ml",
+        "uncertainty",
+        "looks_like_brain",
+        "error",
+    )
     return {**{k: record.get(k) for k in names}, "warnings": " ".join(record.get("warnings", ()))}

@@ -21,107 +21,133 @@ from .files import UserError
 from .sources import Scan
 
 # %% ../nbs/04_preprocess.ipynb #c5fb894b
-def axial_axes(affine:np.ndarray|None, # voxel to mm, (4, 4); None: axes are (row, column, slice)
-              )->tuple[tuple[int, int], ...]: # for slice, row and column: the input axis and its direction (1 or -1)
+def axial_axes(
+    affine: np.ndarray | None,  # voxel to mm, (4, 4); None: axes are (row, column, slice)
+) -> tuple[tuple[int, int], ...]:  # for slice, row and column: the input axis and its direction (1 or -1)
     "Say which input axes become slice (upwards), row (backwards) and column (to the left); raises `UserError` for a broken affine."
-    if affine is None: return (2, 1), (0, 1), (1, 1)
+    if affine is None:
+        return (2, 1), (0, 1), (1, 1)
     finite = np.isfinite(affine).all()
     ornt = nib.io_orientation(np.asarray(affine, float)) if finite else np.array(np.nan)
     if not np.isfinite(ornt).all():
-        raise UserError("the scan's affine does not give three directions", np.round(affine, 3).tolist(), "repair the header")
+        raise UserError(
+            "the scan's affine does not give three directions", np.round(affine, 3).tolist(), "repair the header"
+        )
     found = {int(world): (axis, int(sign)) for axis, (world, sign) in enumerate(ornt)}
     (x, right), (y, front), (z, up) = found[0], found[1], found[2]
     return (z, up), (y, -front), (x, -right)
 
-def to_axial(volume:np.ndarray, # (X, Y, Z)
-             axes:tuple, # from `axial_axes`
-            )->np.ndarray: # view (S, rows, columns)
+
+def to_axial(
+    volume: np.ndarray,  # (X, Y, Z)
+    axes: tuple,  # from `axial_axes`
+) -> np.ndarray:  # view (S, rows, columns)
     "Turn an array on the input grid into axial slices; no value is changed."
     return volume.transpose([a for a, _ in axes])[tuple(slice(None, None, s) for _, s in axes)]
 
-def from_axial(slices:np.ndarray, # (S, rows, columns)
-               axes:tuple, # from `axial_axes`
-              )->np.ndarray: # view (X, Y, Z)
+
+def from_axial(
+    slices: np.ndarray,  # (S, rows, columns)
+    axes: tuple,  # from `axial_axes`
+) -> np.ndarray:  # view (X, Y, Z)
     "Undo `to_axial`."
     return slices[tuple(slice(None, None, s) for _, s in axes)].transpose(np.argsort([a for a, _ in axes]))
 
 # %% ../nbs/04_preprocess.ipynb #62f76576
-def _box(mask:np.ndarray, margin:int=0)->tuple[slice, ...]:
+def _box(mask: np.ndarray, margin: int = 0) -> tuple[slice, ...]:
     "The part of bool (S, rows, columns) outside of which nothing is True, with a margin in the plane; for speed: what follows looks at nothing else."
     flat = np.any(mask, axis=0)
     seen = [np.flatnonzero(line) for line in (np.any(mask, axis=(1, 2)), np.any(flat, axis=1), np.any(flat, axis=0))]
-    return tuple(slice(max(0, i[0] - m), i[-1] + 1 + m) if len(i) else slice(0, 0) for i, m in zip(seen, (0, margin, margin)))
+    return tuple(
+        slice(max(0, i[0] - m), i[-1] + 1 + m) if len(i) else slice(0, 0) for i, m in zip(seen, (0, margin, margin))
+    )
 
-def _radius(x:np.ndarray)->int: return max(2, max(x.shape[1:]) // 64)
 
-def _rim(x:np.ndarray)->np.ndarray: return np.concatenate([x[:, [0, -1]].ravel(), x[:, :, [0, -1]].ravel()])
+def _radius(x: np.ndarray) -> int:
+    return max(2, max(x.shape[1:]) // 64)
 
-def _tails(x:np.ndarray)->np.ndarray:
+
+def _rim(x: np.ndarray) -> np.ndarray:
+    return np.concatenate([x[:, [0, -1]].ravel(), x[:, :, [0, -1]].ravel()])
+
+
+def _tails(x: np.ndarray) -> np.ndarray:
     "The 2nd and 98th percentile of flat values; only what lies beyond the 5th and 95th of a sample is put in order, where that is enough."
-    below, above = np.percentile(x[::max(1, len(x) // 20_000)], [5, 95])
-    low, high, at = x[x <= below], x[x >= above], .02 * (len(x) - 1)
+    below, above = np.percentile(x[:: max(1, len(x) // 20_000)], [5, 95])
+    low, high, at = x[x <= below], x[x >= above], 0.02 * (len(x) - 1)
     k = int(at)
-    if min(len(low), len(high)) < k + 2: return np.percentile(x, [2, 98])
-    low, high = np.partition(low, [k, k + 1])[k:k + 2], np.partition(-high, [k, k + 1])[k:k + 2]
+    if min(len(low), len(high)) < k + 2:
+        return np.percentile(x, [2, 98])
+    low, high = np.partition(low, [k, k + 1])[k : k + 2], np.partition(-high, [k, k + 1])[k : k + 2]
     return np.array([low[0] + (at - k) * (low[1] - low[0]), -high[0] - (at - k) * (high[1] - high[0])])
 
 # %% ../nbs/04_preprocess.ipynb #2fcae05b
-def exact_background(x:np.ndarray, # slices (S, rows, columns)
-                    )->float|None: # the one value of the background, NaN included; None: the background is no single value
+def exact_background(
+    x: np.ndarray,  # slices (S, rows, columns)
+) -> float | None:  # the one value of the background, NaN included; None: the background is no single value
     "Find the value a mask was applied with: all of the rim, with a gap before the next value, or most of it, with tissue below and above."
     rim = _rim(x)
     finite = np.isfinite(rim)
-    if np.mean(~finite) > .5: return np.nan
+    if np.mean(~finite) > 0.5:
+        return np.nan
     values, counts = np.unique(rim[finite], return_counts=True)
     mode, share = float(values[counts.argmax()]), counts.max() / rim.size
-    if share < .5: return None
+    if share < 0.5:
+        return None
     part = x[_box(x != mode)]
     rest = part[np.isfinite(part) & (part != mode)]
-    if not rest.size: return None
+    if not rest.size:
+        return None
     low, high = _tails(rest)
-    gap = np.mean(np.abs(rest - mode) < .04 * max(high - mode, mode - low)) < .1
-    return mode if share >= .99 and gap or min(mode - low, high - mode) > .2 * (high - low) else None
+    gap = np.mean(np.abs(rest - mode) < 0.04 * max(high - mode, mode - low)) < 0.1
+    return mode if share >= 0.99 and gap or min(mode - low, high - mode) > 0.2 * (high - low) else None
 
 # %% ../nbs/04_preprocess.ipynb #2c1dcd02
-def _otsu(values:np.ndarray)->float:
+def _otsu(values: np.ndarray) -> float:
     counts, edges = np.histogram(values, 256)
     p, c = counts / counts.sum(), (edges[1:] + edges[:-1]) / 2
     w, m = p.cumsum()[:-1], (p * c).cumsum()[:-1]
-    with np.errstate(all="ignore"): between = ((p * c).sum() * w - m) ** 2 / (w * (1 - w))
+    with np.errstate(all="ignore"):
+        between = ((p * c).sum() * w - m) ** 2 / (w * (1 - w))
     return float(c[np.nan_to_num(between).argmax()])
 
 # %% ../nbs/04_preprocess.ipynb #3b5da6cb
-def noisy_background(x:np.ndarray, # finite slices (S, rows, columns) whose background is near black, or white
-                    )->np.ndarray: # bool (S, rows, columns), what stands out from the background
+def noisy_background(
+    x: np.ndarray,  # finite slices (S, rows, columns) whose background is near black, or white
+) -> np.ndarray:  # bool (S, rows, columns), what stands out from the background
     "Threshold the distance from the rim's level, above the rim's noise; Otsu's threshold (1979) tells background from head in the rim."
     x = np.stack([ndi.gaussian_filter(s, max(x.shape[1:]) / 256) for s in x])
-    x = np.clip(x, *np.percentile(x, [.1, 99.5]))
+    x = np.clip(x, *np.percentile(x, [0.1, 99.5]))
     rim, split = _rim(x), _otsu(x)
-    white = np.mean(rim > .9 * x.max()) > .5 and x.max() > split
+    white = np.mean(rim > 0.9 * x.max()) > 0.5 and x.max() > split
     side = rim[rim > split] if white else rim[rim <= split]
     level = np.median(side) if side.size else x.min()
     far = np.abs(x - level)
-    noise = np.percentile(np.abs(side - level), 99) if side.size else 0.
-    floor = .08 * np.percentile(far, 99)
-    found = far > np.clip(1.5 * noise, floor, max(.6 * abs(split - level), floor))
+    noise = np.percentile(np.abs(side - level), 99) if side.size else 0.0
+    floor = 0.08 * np.percentile(far, 99)
+    found = far > np.clip(1.5 * noise, floor, max(0.6 * abs(split - level), floor))
     return found & _on_film(x, _grow(tidy(found, _radius(x)), -_radius(x))) if white else found
 
-def _on_film(x:np.ndarray, inner:np.ndarray)->np.ndarray:
+
+def _on_film(x: np.ndarray, inner: np.ndarray) -> np.ndarray:
     "What stands out from black film that lies on a white page; everything, when the page ends at the head itself."
     edge = inner & ~_grow(inner, -_radius(x))
-    if not edge.any() or np.median(x[edge]) > .3 * np.median(x[inner]): return np.ones(x.shape, bool)
+    if not edge.any() or np.median(x[edge]) > 0.3 * np.median(x[inner]):
+        return np.ones(x.shape, bool)
     return noisy_background(np.where(inner, x, x.min()))
 
 # %% ../nbs/04_preprocess.ipynb #dfc0c533
-def _large(mask:np.ndarray, part:float=1.)->np.ndarray:
+def _large(mask: np.ndarray, part: float = 1.0) -> np.ndarray:
     "The connected pieces that have at least `part` of the size of the largest."
     labels, n = ndi.label(mask)
-    if n < 2: return mask
+    if n < 2:
+        return mask
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     return (sizes >= part * sizes.max())[labels]
 
-def _fill(mask:np.ndarray)->np.ndarray:
+
+def _fill(mask: np.ndarray) -> np.ndarray:
     "Fill what the rim of its slice cannot reach: one labelling for all slices, connected in the plane only."
     labels, n = ndi.label(~mask, [np.zeros((3, 3)), ndi.generate_binary_structure(2, 1), np.zeros((3, 3))])
     outside = np.zeros(n + 1, bool)
@@ -130,28 +156,32 @@ def _fill(mask:np.ndarray)->np.ndarray:
     return ~outside[labels]
 
 # %% ../nbs/04_preprocess.ipynb #4484be25
-def _grow(mask:np.ndarray, radius:int)->np.ndarray:
+def _grow(mask: np.ndarray, radius: int) -> np.ndarray:
     "Widen in the plane by a square of `radius` pixels; a negative radius narrows."
     widen = ndi.maximum_filter if radius > 0 else ndi.minimum_filter
     return widen(mask.view(np.uint8), size=(1, 2 * abs(radius) + 1, 2 * abs(radius) + 1), mode="nearest").view(bool)
 
-def tidy(mask:np.ndarray, # bool (S, rows, columns)
-         radius:int=0, # pixels; with it thin lines are cut off and gaps bridged; 0 keeps every pixel of the outline
-        )->np.ndarray: # bool (S, rows, columns)
+
+def tidy(
+    mask: np.ndarray,  # bool (S, rows, columns)
+    radius: int = 0,  # pixels; with it thin lines are cut off and gaps bridged; 0 keeps every pixel of the outline
+) -> np.ndarray:  # bool (S, rows, columns)
     "Fill holes slice by slice and keep the largest connected part (in 3-D); a scalp that is separate from its brain encloses it."
     if not radius:
         out, box = np.zeros_like(mask), _box(mask, 1)
-        if out[box].size: out[box] = _fill(_large(mask[box]))
+        if out[box].size:
+            out[box] = _fill(_large(mask[box]))
         return out
     margin = 2 * radius
     mask = np.pad(mask, ((0, 0), (margin, margin), (margin, margin)), mode="edge")
-    mask = _large(_grow(_grow(mask, -(radius // 4)), radius // 4), .01)
+    mask = _large(_grow(_grow(mask, -(radius // 4)), radius // 4), 0.01)
     mask = _fill(_grow(_grow(mask, radius), -radius))
     return _large(_grow(_grow(mask, -radius), radius)[:, margin:-margin, margin:-margin])
 
 # %% ../nbs/04_preprocess.ipynb #f03618c9
-def find_foreground(image:Sequence[np.ndarray], # axial slices (S, rows, columns) of each channel, any scale, NaN and infinity allowed
-                   )->np.ndarray: # bool (S, rows, columns)
+def find_foreground(
+    image: Sequence[np.ndarray],  # axial slices (S, rows, columns) of each channel, any scale, NaN and infinity allowed
+) -> np.ndarray:  # bool (S, rows, columns)
     "Find the brain, or the head where the skull was not removed: what any channel shows against its background."
     mask, radius = np.zeros(image[0].shape, bool), 0
     for x in image:
@@ -164,169 +194,225 @@ def find_foreground(image:Sequence[np.ndarray], # axial slices (S, rows, columns
             mask, radius = mask | noisy_background(np.where(np.isfinite(x), x, x[np.isfinite(x)].min())), _radius(x)
     return tidy(mask, radius)
 
-def find_picture_foreground(picture:np.ndarray, # (rows, columns)
-                           )->np.ndarray: # bool (rows, columns)
+
+def find_picture_foreground(
+    picture: np.ndarray,  # (rows, columns)
+) -> np.ndarray:  # bool (rows, columns)
     "Find the head in a picture: white page borders are cut off, and the search runs on a copy of at most 256 pixels a side."
     mask, (top, bottom, left, right) = np.zeros(picture.shape, bool), _page(picture)
     inner = picture[top:bottom, left:right]
-    shrink = min(1., 256 / max(inner.shape))
-    small = _resize(np.where(np.isfinite(inner), inner, np.nan_to_num(picture.min(where=np.isfinite(picture), initial=np.inf), posinf=0)),
-                    [max(1, round(n * shrink)) for n in inner.shape])
+    shrink = min(1.0, 256 / max(inner.shape))
+    small = _resize(
+        np.where(
+            np.isfinite(inner), inner, np.nan_to_num(picture.min(where=np.isfinite(picture), initial=np.inf), posinf=0)
+        ),
+        [max(1, round(n * shrink)) for n in inner.shape],
+    )
     found = find_foreground(small[None, None])[0]
-    mask[top:bottom, left:right] = _resize(found, inner.shape) >= .5
+    mask[top:bottom, left:right] = _resize(found, inner.shape) >= 0.5
     return mask & np.isfinite(picture)
 
 # %% ../nbs/04_preprocess.ipynb #72913dde
-def _page(picture:np.ndarray)->tuple[int, int, int, int]:
+def _page(picture: np.ndarray) -> tuple[int, int, int, int]:
     "Top, bottom, left and right of what lies inside of a white page and a thin frame."
     finite, box = np.isfinite(picture), [0, picture.shape[0], 0, picture.shape[1]]
     top = np.percentile(picture[finite], 99.5) if finite.any() else 0
-    for margin, widest in ((picture > .9 * top, 1), (picture > .12 * top, .04)):
+    for margin, widest in ((picture > 0.9 * top, 1), (picture > 0.12 * top, 0.04)):
         for side in (0, 2, 0, 2):
-            part = margin[box[0]:box[1], box[2]:box[3]]
-            lines = part.mean(1 - side // 2) > .9
+            part = margin[box[0] : box[1], box[2] : box[3]]
+            lines = part.mean(1 - side // 2) > 0.9
             first, last = _margin(lines, widest), _margin(lines[::-1], widest)
-            if first + last < len(lines): box[side], box[side + 1] = box[side] + first, box[side + 1] - last
+            if first + last < len(lines):
+                box[side], box[side + 1] = box[side] + first, box[side + 1] - last
     return tuple(box)
 
-def _margin(lines:np.ndarray, widest:float)->int:
+
+def _margin(lines: np.ndarray, widest: float) -> int:
     "How many lines to cut off: up to the last one of the margin within `widest` of the length, if the next one is none."
     n = max(2, int(widest * len(lines)))
     found = np.flatnonzero(lines[:n]) if widest < 1 else np.arange(np.argmin(lines))
     return 0 if not len(found) or lines.all() or lines[min(found[-1] + 1, len(lines) - 1)] else int(found[-1]) + 1
 
 # %% ../nbs/04_preprocess.ipynb #bfd949e1
-def _resize(x:np.ndarray, shape, box=None)->np.ndarray:
+def _resize(x: np.ndarray, shape, box=None) -> np.ndarray:
     "Bilinear, with the support widened when shrinking so that nothing is skipped; `box` (top, bottom, left, right) is the part to take."
     top, bottom, left, right = box or (0, x.shape[0], 0, x.shape[1])
-    if (bottom - top, right - left) == tuple(shape): return np.asarray(x[top:bottom, left:right], np.float32)
+    if (bottom - top, right - left) == tuple(shape):
+        return np.asarray(x[top:bottom, left:right], np.float32)
     part = Image.fromarray(np.ascontiguousarray(x[top:bottom, left:right], np.float32))
     return np.asarray(part.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
 
 # %% ../nbs/04_preprocess.ipynb #d104d982
-def standardise(image:np.ndarray, # one modality, (S, rows, columns), any scale
-                foreground:np.ndarray, # bool (S, rows, columns)
-               )->np.ndarray: # float32 (S, rows, columns): mean 0 and SD 1 in the foreground, exactly 0 elsewhere
+def standardise(
+    image: np.ndarray,  # one modality, (S, rows, columns), any scale
+    foreground: np.ndarray,  # bool (S, rows, columns)
+) -> np.ndarray:  # float32 (S, rows, columns): mean 0 and SD 1 in the foreground, exactly 0 elsewhere
     "Z-score over the finite foreground of the whole scan; where the foreground is constant the result is 0."
     out, box = np.zeros(image.shape, np.float32), _box(foreground)
     inside = foreground[box] & np.isfinite(image[box])
     out[box][inside] = _z_scores(image[box][inside])
     return out
 
-def _z_scores(values:np.ndarray)->np.ndarray:
-    if not values.size: return values
+
+def _z_scores(values: np.ndarray) -> np.ndarray:
+    if not values.size:
+        return values
     values = values.astype(np.float64)
     scale = np.abs(values).max()
     values -= values.mean()
     sd = values.std()
-    return np.divide(values, sd, out=values).astype(np.float32) if sd > 1e-6 * scale else np.zeros(values.shape, np.float32)
+    return (
+        np.divide(values, sd, out=values).astype(np.float32)
+        if sd > 1e-6 * scale
+        else np.zeros(values.shape, np.float32)
+    )
 
 # %% ../nbs/04_preprocess.ipynb #1e0df711
 @dataclass(frozen=True)
 class Geometry:
     "How prepared slices lie on the scan's own grid; plain numbers, so that it can be written as JSON (`dataclasses.asdict`)."
-    shape: tuple[int, int, int] # of the scan as it was read (X, Y, Z)
-    axes: tuple[tuple[int, int], ...] # for slice, row and column: the scan's axis and its direction
-    box: tuple[int, int, int, int] # the part of an axial slice that is shown: top, bottom, left, right
-    placed: tuple[int, int, int, int] # where it lies in the square: top, bottom, left, right
-    size: int # side of the square, pixels
-    spacing: tuple[float, float, float]|None # of the prepared slices: row, column, slice, mm; None: unknown
-    voxel_ml: float|None # volume of a voxel of the scan, mL; None: unknown
+
+    shape: tuple[int, int, int]  # of the scan as it was read (X, Y, Z)
+    axes: tuple[tuple[int, int], ...]  # for slice, row and column: the scan's axis and its direction
+    box: tuple[int, int, int, int]  # the part of an axial slice that is shown: top, bottom, left, right
+    placed: tuple[int, int, int, int]  # where it lies in the square: top, bottom, left, right
+    size: int  # side of the square, pixels
+    spacing: tuple[float, float, float] | None  # of the prepared slices: row, column, slice, mm; None: unknown
+    voxel_ml: float | None  # volume of a voxel of the scan, mL; None: unknown
 
 # %% ../nbs/04_preprocess.ipynb #e7d26e2c
 @patch
-def to_input(self:Geometry,
-             slices:np.ndarray, # (S, size, size): a mask or probabilities, for every slice of the scan
-            )->np.ndarray: # float32 (X, Y, Z), 0 where the prepared slices do not reach
+def to_input(
+    self: Geometry,
+    slices: np.ndarray,  # (S, size, size): a mask or probabilities, for every slice of the scan
+) -> np.ndarray:  # float32 (X, Y, Z), 0 where the prepared slices do not reach
     "Map a result back onto the scan's own grid, exactly where nothing was resized; raises `UserError` for another shape."
     n, (t, b, l, r), (top, bottom, left, right) = self.shape[self.axes[0][0]], self.box, self.placed
     if slices.shape != (n, self.size, self.size):
-        raise UserError("the result to map back must hold every prepared slice", slices.shape, f"give shape {(n, self.size, self.size)}")
+        raise UserError(
+            "the result to map back must hold every prepared slice",
+            slices.shape,
+            f"give shape {(n, self.size, self.size)}",
+        )
     rows, columns = (self.shape[a] for a, _ in self.axes[1:])
     out = np.zeros((n, rows, columns), np.float32)
-    for k in range(n): out[k, t:b, l:r] = _resize(slices[k, top:bottom, left:right], (b - t, r - l))
+    for k in range(n):
+        out[k, t:b, l:r] = _resize(slices[k, top:bottom, left:right], (b - t, r - l))
     return np.ascontiguousarray(from_axial(out, self.axes))
 
-def geometry_from(values:dict, # what `dataclasses.asdict` or JSON made of a `Geometry`
-                 )->Geometry: # equal to the original
+
+def geometry_from(
+    values: dict,  # what `dataclasses.asdict` or JSON made of a `Geometry`
+) -> Geometry:  # equal to the original
     "Read a `Geometry` back from JSON."
-    def tuples(v): return tuple(map(tuples, v)) if isinstance(v, (list, tuple)) else v
+
+    def tuples(v):
+        return tuple(map(tuples, v)) if isinstance(v, (list, tuple)) else v
+
     return Geometry(**{k: tuples(v) for k, v in values.items()})
 
 # %% ../nbs/04_preprocess.ipynb #3d334586
-def plan_geometry(shape:tuple[int, int, int], # of the scan (X, Y, Z)
-                  affine:np.ndarray|None, # (4, 4) or None
-                  size:int=256, # side of the square, pixels
-                  box:tuple[int, int, int, int]|None=None, # part of the slice to fill the square with, for pictures; None: all of it
-                 )->Geometry: # the plan
+def plan_geometry(
+    shape: tuple[int, int, int],  # of the scan (X, Y, Z)
+    affine: np.ndarray | None,  # (4, 4) or None
+    size: int = 256,  # side of the square, pixels
+    box: tuple[int, int, int, int]
+    | None = None,  # part of the slice to fill the square with, for pictures; None: all of it
+) -> Geometry:  # the plan
     "Plan the step: 1 mm pixels where the spacing is known and off by more than 10 %, shrunk to fit; a `box` fills 7/8 of the square."
     axes = axial_axes(affine)
     rows, columns = (shape[a] for a, _ in axes[1:])
     mm = [float(np.linalg.norm(affine[:3, a])) for a, _ in axes] if affine is not None else None
-    zoom = mm[1:] if mm and box is None and max(abs(mm[1] - 1), abs(mm[2] - 1)) > .1 else [1., 1.]
+    zoom = mm[1:] if mm and box is None and max(abs(mm[1] - 1), abs(mm[2] - 1)) > 0.1 else [1.0, 1.0]
     t, b, l, r = box or (0, rows, 0, columns)
     full = [(b - t) * zoom[0], (r - l) * zoom[1]]
-    fit = min(1., size / max(full)) if box is None else .875 * size / max(full)
+    fit = min(1.0, size / max(full)) if box is None else 0.875 * size / max(full)
     h, w = (min(size, max(1, round(f * fit))) for f in full)
     top, left = (size - h) // 2, (size - w) // 2
     spacing = (mm[1] * (b - t) / h, mm[2] * (r - l) / w, mm[0]) if mm else None
-    return Geometry(tuple(int(n) for n in shape), axes, (t, b, l, r), (top, top + h, left, left + w), size, spacing,
-                    abs(float(np.linalg.det(affine[:3, :3]))) / 1000 if mm else None)
+    return Geometry(
+        tuple(int(n) for n in shape),
+        axes,
+        (t, b, l, r),
+        (top, top + h, left, left + w),
+        size,
+        spacing,
+        abs(float(np.linalg.det(affine[:3, :3]))) / 1000 if mm else None,
+    )
 
 # %% ../nbs/04_preprocess.ipynb #05b85675
 @dataclass(frozen=True)
 class Prepared:
     "A scan as the network sees it: every axial slice, in order."
-    image: np.ndarray # float32 (S, C, size, size), mean 0 and SD 1 in the foreground, 0 in the background
-    mask: np.ndarray|None # uint8 (S, size, size), values {0, 1}; None: the scan has no mask
-    keep: np.ndarray # bool (S,): at least 1 % of the square is foreground, or the mask has a pixel
-    foreground: np.ndarray # float32 (S,): part of the square that is foreground, 0..1
-    geometry: Geometry # the way back
 
-def prepare_scan(scan:Scan, # from `Case.read`, or made from an array
-                 size:int=256, # side of the square, pixels
-                )->Prepared: # all slices
+    image: np.ndarray  # float32 (S, C, size, size), mean 0 and SD 1 in the foreground, 0 in the background
+    mask: np.ndarray | None  # uint8 (S, size, size), values {0, 1}; None: the scan has no mask
+    keep: np.ndarray  # bool (S,): at least 1 % of the square is foreground, or the mask has a pixel
+    foreground: np.ndarray  # float32 (S,): part of the square that is foreground, 0..1
+    geometry: Geometry  # the way back
+
+
+def prepare_scan(
+    scan: Scan,  # from `Case.read`, or made from an array
+    size: int = 256,  # side of the square, pixels
+) -> Prepared:  # all slices
     "Prepare a scan, for training and for prediction alike; raises `UserError` when it is not three-dimensional or has no finite value."
-    if scan.image.ndim != 4 or 0 in scan.image.shape or not (np.isfinite(scan.image[..., 0]).any() or np.isfinite(scan.image).any()):
-        raise UserError("a scan needs an image (C, X, Y, Z) with finite values", got=scan.image.shape, cure="check the file in a viewer")
+    if (
+        scan.image.ndim != 4
+        or 0 in scan.image.shape
+        or not (np.isfinite(scan.image[..., 0]).any() or np.isfinite(scan.image).any())
+    ):
+        raise UserError(
+            "a scan needs an image (C, X, Y, Z) with finite values",
+            got=scan.image.shape,
+            cure="check the file in a viewer",
+        )
     axes, picture = axial_axes(scan.affine), scan.affine is None and scan.image.shape[3] == 1
     image = [to_axial(c, axes) for c in scan.image]
     found = find_picture_foreground(image[0][0])[None] if picture else find_foreground(image)
     geometry = plan_geometry(scan.image.shape[1:], scan.affine, size, _bounds(found[0]) if picture else None)
     out, mask = np.zeros((len(found), len(image), size, size), np.float32), None
-    for k, channel in enumerate(image): inside = _fit_channel(channel, found, geometry, out[:, k])
-    if scan.mask is not None: mask = _fit_mask(to_axial(scan.mask, axes) > 0, geometry).view(np.uint8)
+    for k, channel in enumerate(image):
+        inside = _fit_channel(channel, found, geometry, out[:, k])
+    if scan.mask is not None:
+        mask = _fit_mask(to_axial(scan.mask, axes) > 0, geometry).view(np.uint8)
     part = (np.count_nonzero(inside, axis=(1, 2)) / size**2).astype(np.float32)
-    keep = (part >= .01) | (mask.any((1, 2)) if mask is not None else False)
+    keep = (part >= 0.01) | (mask.any((1, 2)) if mask is not None else False)
     return Prepared(out, mask, keep, part, geometry)
 
 # %% ../nbs/04_preprocess.ipynb #476ad24d
-def _bounds(mask:np.ndarray)->tuple[int, int, int, int]:
-    if not mask.any(): return 0, mask.shape[0], 0, mask.shape[1]
+def _bounds(mask: np.ndarray) -> tuple[int, int, int, int]:
+    if not mask.any():
+        return 0, mask.shape[0], 0, mask.shape[1]
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
-def _fit(slices:np.ndarray, geometry:Geometry)->np.ndarray:
+
+def _fit(slices: np.ndarray, geometry: Geometry) -> np.ndarray:
     (t, b, l, r), n = geometry.placed, geometry.size
     out = np.zeros((len(slices), n, n), np.float32)
-    for k, s in enumerate(slices): out[k, t:b, l:r] = _resize(s, (b - t, r - l), geometry.box)
+    for k, s in enumerate(slices):
+        out[k, t:b, l:r] = _resize(s, (b - t, r - l), geometry.box)
     return out
 
-def _moved(geometry:Geometry)->bool:
+
+def _moved(geometry: Geometry) -> bool:
     "Are slices only placed in the square, not resized?"
     (top, bottom, left, right), (t, b, l, r) = geometry.box, geometry.placed
     return (bottom - top, right - left) == (b - t, r - l)
 
-def _fit_mask(mask:np.ndarray, geometry:Geometry)->np.ndarray:
+
+def _fit_mask(mask: np.ndarray, geometry: Geometry) -> np.ndarray:
     "A bool mask (S, rows, columns) in the square: what is at least half covered."
-    if not _moved(geometry): return _fit(mask, geometry) >= .5
+    if not _moved(geometry):
+        return _fit(mask, geometry) >= 0.5
     (top, bottom, left, right), (t, b, l, r), n = geometry.box, geometry.placed, geometry.size
     out = np.zeros((len(mask), n, n), bool)
     out[:, t:b, l:r] = mask[:, top:bottom, left:right]
     return out
 
 # %% ../nbs/04_preprocess.ipynb #eb80935e
-def _fit_channel(image:np.ndarray, found:np.ndarray, geometry:Geometry, out:np.ndarray)->np.ndarray:
+def _fit_channel(image: np.ndarray, found: np.ndarray, geometry: Geometry, out: np.ndarray) -> np.ndarray:
     "Standardise before resizing, so that no background bleeds into the edge, and again after it, so that mean and SD hold on the result."
     if not _moved(geometry):
         inside = _fit_mask(found & np.isfinite(image), geometry)

@@ -21,72 +21,96 @@ from .files import UserError, atomic_path, fingerprint
 # %% ../nbs/00_recipe.ipynb #6f2b6c10
 class Part(BaseModel):
     "A frozen group of settings that refuses unknown keys."
+
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
 
 class DataConfig(Part):
     "What the network sees."
-    modalities: tuple[str, ...] = ("flair",)              # channels, in this order
-    size: int = Field(256, ge=16, multiple_of=8)          # pixels per side of a prepared slice
-    sources: tuple[str, ...] | None = None                # sources to train and validate on; null: every source with training cases
-    healthy_ratio: float = Field(1.0, ge=0)               # slices without tumour drawn per slice with tumour, in every source that has both
+
+    modalities: tuple[str, ...] = ("flair",)  # channels, in this order
+    size: int = Field(256, ge=16, multiple_of=8)  # pixels per side of a prepared slice
+    sources: tuple[str, ...] | None = None  # sources to train and validate on; null: every source with training cases
+    healthy_ratio: float = Field(
+        1.0, ge=0
+    )  # slices without tumour drawn per slice with tumour, in every source that has both
+
 
 class ModelConfig(Part):
     "The shape of the network."
-    base: int = Field(32, ge=1)                           # channels at full resolution; doubled at each level
-    depth: int = Field(3, ge=1, le=6)                     # number of poolings
-    stem: int = Field(1, ge=1, le=4)                      # blocks of stem × stem pixels become channels before the first convolution; 2 costs a quarter
-    norm: Literal["batch", "instance", "group"] = "batch" # normalisation after each convolution
-    dropout: float = Field(0.2, ge=0, lt=1)               # in the head, and half of it on the decoder's lower levels
-    hidden: int = Field(256, ge=1)                        # width of the head's hidden layer
-    pool: Literal["avg", "avgmax"] = "avg"                # how the head sums up the bottleneck
+
+    base: int = Field(32, ge=1)  # channels at full resolution; doubled at each level
+    depth: int = Field(3, ge=1, le=6)  # number of poolings
+    stem: int = Field(
+        1, ge=1, le=4
+    )  # blocks of stem × stem pixels become channels before the first convolution; 2 costs a quarter
+    norm: Literal["batch", "instance", "group"] = "batch"  # normalisation after each convolution
+    dropout: float = Field(0.2, ge=0, lt=1)  # in the head, and half of it on the decoder's lower levels
+    hidden: int = Field(256, ge=1)  # width of the head's hidden layer
+    pool: Literal["avg", "avgmax"] = "avg"  # how the head sums up the bottleneck
 
 # %% ../nbs/00_recipe.ipynb #42ced2f5
 class AugmentConfig(Part):
     "How a training batch is varied; see `brainmtl.augment`."
-    enabled: bool = True                                  # false: the network sees the slices as they are stored
-    rotate: float = Field(15.0, ge=0, le=180)             # largest rotation, degrees either way
-    scale: float = Field(0.2, ge=0, lt=1)                 # largest relative change of size, either way
-    shift: float = Field(0.06, ge=0, lt=1)                # largest shift as a part of the width, either way
-    flip: bool = True                                     # mirror left and right in half of the slices
-    gamma: float = Field(0.3, ge=0, lt=1)                 # largest relative change of the contrast curve's exponent
-    contrast: float = Field(0.25, ge=0, lt=1)             # largest relative change of contrast
-    brightness: float = Field(0.2, ge=0)                  # largest shift of intensity, in standard deviations of the brain
-    bias: float = Field(0.3, ge=0, lt=1)                  # strength of the smooth multiplicative field of a receive coil
-    blur: float = Field(1.0, ge=0)                        # largest Gaussian blur, SD in pixels
-    noise: float = Field(0.1, ge=0)                       # largest Gaussian noise, SD in standard deviations of the brain
-    probability: float = Field(0.5, ge=0, le=1)           # chance of each intensity change for a slice
-    remap: float = Field(0.0, ge=0, le=1)                 # chance that grey values go through a random curve, as if another sequence had been taken
-    strip: float = Field(0.0, ge=0, le=1)                 # chance that a slice with a mask loses the rim of its head, as if the skull had been removed
+
+    enabled: bool = True  # false: the network sees the slices as they are stored
+    rotate: float = Field(15.0, ge=0, le=180)  # largest rotation, degrees either way
+    scale: float = Field(0.2, ge=0, lt=1)  # largest relative change of size, either way
+    shift: float = Field(0.06, ge=0, lt=1)  # largest shift as a part of the width, either way
+    flip: bool = True  # mirror left and right in half of the slices
+    gamma: float = Field(0.3, ge=0, lt=1)  # largest relative change of the contrast curve's exponent
+    contrast: float = Field(0.25, ge=0, lt=1)  # largest relative change of contrast
+    brightness: float = Field(0.2, ge=0)  # largest shift of intensity, in standard deviations of the brain
+    bias: float = Field(0.3, ge=0, lt=1)  # strength of the smooth multiplicative field of a receive coil
+    blur: float = Field(1.0, ge=0)  # largest Gaussian blur, SD in pixels
+    noise: float = Field(0.1, ge=0)  # largest Gaussian noise, SD in standard deviations of the brain
+    probability: float = Field(0.5, ge=0, le=1)  # chance of each intensity change for a slice
+    remap: float = Field(
+        0.0, ge=0, le=1
+    )  # chance that grey values go through a random curve, as if another sequence had been taken
+    strip: float = Field(
+        0.0, ge=0, le=1
+    )  # chance that a slice with a mask loses the rim of its head, as if the skull had been removed
 
 # %% ../nbs/00_recipe.ipynb #cc8ec328
 class StageConfig(Part):
     "One stage of training."
-    steps: int = Field(ge=0)                              # optimiser steps; 0 leaves the stage out
-    batch: int = Field(8, ge=1)                           # slices per step, over all processes
-    lr: float = Field(3e-4, gt=0)                         # highest learning rate of decoder and head
-    encoder_lr: float = Field(3e-4, ge=0)                 # highest learning rate of the encoder
-    weight_decay: float = Field(1e-4, ge=0)               # AdamW's decoupled weight decay
-    warmup: float = Field(0.05, ge=0, lt=1)               # part of the steps in which the rate rises from 0
-    lambda_seg: float = Field(1.0, ge=0)                  # weight of the segmentation loss
-    lambda_cls: float = Field(1.0, ge=0)                  # weight of the classification loss
-    freeze_encoder: bool = False                          # stop the encoder's gradients and norm statistics
-    sampler: Literal["mixed", "alternating"] = "mixed"    # all sources in each batch, or masked and unmasked sources by turns
-    train_size: int | None = None                         # train on slices resized to this many pixels; null: as stored
-    validate_every: int = Field(100, ge=1)                # steps between validations; the best one is kept
-    patience: int | None = None                           # validations without a better value before stopping; null: never
-    ema: float = Field(0.0, ge=0, lt=1)                   # part of the averaged weights kept at each step; the average is validated and kept; 0: no average
+
+    steps: int = Field(ge=0)  # optimiser steps; 0 leaves the stage out
+    batch: int = Field(8, ge=1)  # slices per step, over all processes
+    lr: float = Field(3e-4, gt=0)  # highest learning rate of decoder and head
+    encoder_lr: float = Field(3e-4, ge=0)  # highest learning rate of the encoder
+    weight_decay: float = Field(1e-4, ge=0)  # AdamW's decoupled weight decay
+    warmup: float = Field(0.05, ge=0, lt=1)  # part of the steps in which the rate rises from 0
+    lambda_seg: float = Field(1.0, ge=0)  # weight of the segmentation loss
+    lambda_cls: float = Field(1.0, ge=0)  # weight of the classification loss
+    freeze_encoder: bool = False  # stop the encoder's gradients and norm statistics
+    sampler: Literal["mixed", "alternating"] = (
+        "mixed"  # all sources in each batch, or masked and unmasked sources by turns
+    )
+    train_size: int | None = None  # train on slices resized to this many pixels; null: as stored
+    validate_every: int = Field(100, ge=1)  # steps between validations; the best one is kept
+    patience: int | None = None  # validations without a better value before stopping; null: never
+    ema: float = Field(
+        0.0, ge=0, lt=1
+    )  # part of the averaged weights kept at each step; the average is validated and kept; 0: no average
+
 
 class EvaluateConfig(Part):
     "How predictions are made and scored."
-    flip: bool = False                                    # average each prediction with that of the mirrored slice
-    min_island: float = Field(0.0, ge=0, le=1)            # drop predicted islands of a case that are smaller than this part of its largest
-    bootstrap: int = Field(2000, ge=100)                  # resamples of patients for an interval
+
+    flip: bool = False  # average each prediction with that of the mirrored slice
+    min_island: float = Field(
+        0.0, ge=0, le=1
+    )  # drop predicted islands of a case that are smaller than this part of its largest
+    bootstrap: int = Field(2000, ge=100)  # resamples of patients for an interval
 
 # %% ../nbs/00_recipe.ipynb #2716d6a2
 class Recipe(Part):
     "A whole run; raises `UserError` for a key or a value that does not fit."
-    name: str                                             # short name of the run's kind
-    seed: int = 0                                         # of initial weights, batches, augmentation and dropout
+
+    name: str  # short name of the run's kind
+    seed: int = 0  # of initial weights, batches, augmentation and dropout
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -96,19 +120,23 @@ class Recipe(Part):
     evaluate: EvaluateConfig = EvaluateConfig()
 
     @model_validator(mode="after")
-    def _fits(self)->"Recipe":
+    def _fits(self) -> "Recipe":
         unit = self.model.stem * 2**self.model.depth
-        for size in (self.data.size, *(s.train_size for s in (self.seg_warmup, self.cls_head, self.joint) if s.train_size)):
+        for size in (
+            self.data.size,
+            *(s.train_size for s in (self.seg_warmup, self.cls_head, self.joint) if s.train_size),
+        ):
             cure = f"use {-(-size // unit) * unit}"
-            if size % unit: raise ValueError(f"size {size} must divide by {unit} = stem × 2**depth; {cure}")
+            if size % unit:
+                raise ValueError(f"size {size} must divide by {unit} = stem × 2**depth; {cure}")
         return self
 
     @property
-    def fingerprint(self)->str: # 16 hexadecimal digits
+    def fingerprint(self) -> str:  # 16 hexadecimal digits
         "Name the recipe by its content."
         return fingerprint(self.to_dict())
 
-    def to_dict(self)->dict: # nested plain values
+    def to_dict(self) -> dict:  # nested plain values
         "Give all settings as JSON knows them."
         return self.model_dump(mode="json")
 
@@ -116,66 +144,91 @@ class Recipe(Part):
 STAGES = ("seg_warmup", "cls_head", "joint")
 
 # %% ../nbs/00_recipe.ipynb #32b53912
-def build_recipe(values:dict, # nested settings, as YAML gives them
-                 origin:str="recipe", # where they come from, for the message
-                )->Recipe: # the validated recipe
+def build_recipe(
+    values: dict,  # nested settings, as YAML gives them
+    origin: str = "recipe",  # where they come from, for the message
+) -> Recipe:  # the validated recipe
     "Make a `Recipe`; raises `UserError` that names the key, what it got and the nearest known key."
-    if not isinstance(values, dict): raise UserError(f"{origin} must hold named settings", got=type(values).__name__, cure="start from `name: …`")
-    try: return Recipe(**values)
-    except ValidationError as e: raise _explain(e.errors()[0], origin) from None
+    if not isinstance(values, dict):
+        raise UserError(f"{origin} must hold named settings", got=type(values).__name__, cure="start from `name: …`")
+    try:
+        return Recipe(**values)
+    except ValidationError as e:
+        raise _explain(e.errors()[0], origin) from None
 
 # %% ../nbs/00_recipe.ipynb #d65e5128
-def _explain(error:Mapping[str, Any], origin:str)->UserError:
+def _explain(error: Mapping[str, Any], origin: str) -> UserError:
     path = [str(p) for p in error["loc"]]
     if error["type"] != "extra_forbidden":
-        return UserError(f"{origin}: {'.'.join(path) or 'settings'}: {error['msg'].removeprefix('Value error, ')}",
-                         got=None if error["type"] in ("missing", "value_error") else error["input"])
+        return UserError(
+            f"{origin}: {'.'.join(path) or 'settings'}: {error['msg'].removeprefix('Value error, ')}",
+            got=None if error["type"] in ("missing", "value_error") else error["input"],
+        )
     known = _fields_at(path[:-1])
     near = get_close_matches(path[-1], known, n=1, cutoff=0.4)
     cure = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
     return UserError(f"{origin}: unknown key `{'.'.join(path)}`", cure=cure)
 
-def _fields_at(path:list[str])->list[str]:
-    part:Any = Recipe
-    for key in path: part = part.model_fields[key].annotation
+
+def _fields_at(path: list[str]) -> list[str]:
+    part: Any = Recipe
+    for key in path:
+        part = part.model_fields[key].annotation
     return list(part.model_fields)
 
 # %% ../nbs/00_recipe.ipynb #c9329245
-def recipe_names()->list[str]: # names that `load_recipe` knows
+def recipe_names() -> list[str]:  # names that `load_recipe` knows
     "List the recipes that ship with the package."
-    return sorted(p.name.removesuffix(".yaml") for p in resource_files("brainmtl").joinpath("recipes").iterdir() if p.name.endswith(".yaml"))
+    return sorted(
+        p.name.removesuffix(".yaml")
+        for p in resource_files("brainmtl").joinpath("recipes").iterdir()
+        if p.name.endswith(".yaml")
+    )
 
-def load_recipe(name:str|Path, # a shipped recipe's name, or a YAML file
-                overrides:list[str]|tuple[str, ...]=(), # changes as `key.key=value`, the value in YAML
-               )->Recipe: # the validated recipe
+
+def load_recipe(
+    name: str | Path,  # a shipped recipe's name, or a YAML file
+    overrides: list[str] | tuple[str, ...] = (),  # changes as `key.key=value`, the value in YAML
+) -> Recipe:  # the validated recipe
     "Read a recipe and apply `overrides`; raises `UserError` when it is missing, no YAML, or does not fit."
     shipped = resource_files("brainmtl").joinpath("recipes", f"{name}.yaml")
     path = Path(str(shipped)) if shipped.is_file() else Path(name)
-    if not path.is_file(): raise UserError(f"no recipe `{name}`", cure=f"give a YAML file or one of: {', '.join(recipe_names())}")
-    try: values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as e: raise UserError(f"{path} is not valid YAML", got=" ".join(str(e).split())) from None
+    if not path.is_file():
+        raise UserError(f"no recipe `{name}`", cure=f"give a YAML file or one of: {', '.join(recipe_names())}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as e:
+        raise UserError(f"{path} is not valid YAML", got=" ".join(str(e).split())) from None
     return override(build_recipe(values, path.name), overrides)
 
 # %% ../nbs/00_recipe.ipynb #cf52fd46
-def override(recipe:Recipe, # the recipe to start from
-             changes:list[str]|tuple[str, ...], # each `key.key=value`, the value in YAML
-            )->Recipe: # a changed copy
+def override(
+    recipe: Recipe,  # the recipe to start from
+    changes: list[str] | tuple[str, ...],  # each `key.key=value`, the value in YAML
+) -> Recipe:  # a changed copy
     "Change settings of a recipe by their dotted names; raises `UserError` for an unknown name."
     values = recipe.to_dict()
     for change in changes:
         key, found, text = change.partition("=")
-        if not found: raise UserError("a change must look like key=value", got=change, cure="for example joint.lambda_cls=0.5")
+        if not found:
+            raise UserError("a change must look like key=value", got=change, cure="for example joint.lambda_cls=0.5")
         *path, last = key.strip().split(".")
         part = values
         for name in path:
             part = part.setdefault(name, {})
-            if not isinstance(part, dict): raise UserError(f"`{key}` names a setting inside `{name}`, which is a single value", cure=f"set {name} itself")
+            if not isinstance(part, dict):
+                raise UserError(
+                    f"`{key}` names a setting inside `{name}`, which is a single value", cure=f"set {name} itself"
+                )
         part[last] = yaml.safe_load(text)
     return build_recipe(values, "--set")
 
-def save_recipe(recipe:Recipe, # the recipe
-                path:str|Path, # YAML file to write
-               )->Path: # the path written
+
+def save_recipe(
+    recipe: Recipe,  # the recipe
+    path: str | Path,  # YAML file to write
+) -> Path:  # the path written
     "Write a recipe with every value spelled out, so that later defaults cannot change it."
-    with atomic_path(path) as tmp: tmp.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False), encoding="utf-8")
+    with atomic_path(path) as tmp:
+        tmp.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False), encoding="utf-8")
     return Path(path)

@@ -34,32 +34,45 @@ from .store import Store
 from .uncertainty import plot_risk_coverage
 
 # %% ../nbs/36_report.ipynb #7a116801
-def dig(values:dict|None, # nested results
-        path:str, # keys joined by dots, e.g. "volume.dice"
-       )->object: # what lies there; None when a key is missing
+def dig(
+    values: dict | None,  # nested results
+    path: str,  # keys joined by dots, e.g. "volume.dice"
+) -> object:  # what lies there; None when a key is missing
     "Follow dotted keys into nested results."
     for key in path.split("."):
-        if not isinstance(values, dict) or key not in values: return None
+        if not isinstance(values, dict) or key not in values:
+            return None
         values = values[key]
     return values
 
-def score_text(score:dict|None, # an INTERVAL: {"value", "low", "high", "n"}
-               digits:int=2, # decimals
-              )->str: # e.g. "0.81 [0.77, 0.85], n = 13"; a dash when there is none
+
+def score_text(
+    score: dict | None,  # an INTERVAL: {"value", "low", "high", "n"}
+    digits: int = 2,  # decimals
+) -> str:  # e.g. "0.81 [0.77, 0.85], n = 13"; a dash when there is none
     "Print a score with its 95 % interval and its n."
-    if not score or score.get("value") is None: return "–"
+    if not score or score.get("value") is None:
+        return "–"
     return format_interval(score, digits) + (f", n = {score['n']}" if "n" in score else "")
 
-def markdown_table(rows:list[dict], # one dictionary per line, the same keys in each
-                  )->str: # Markdown; "" for no rows
+
+def markdown_table(
+    rows: list[dict],  # one dictionary per line, the same keys in each
+) -> str:  # Markdown; "" for no rows
     "Write rows as a Markdown table."
-    if not rows: return ""
-    def cell(value): return str("–" if value is None else value).replace("|", "\\|").replace("\n", " ")
-    head = [[*rows[0]], ["---"]*len(rows[0])]
-    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in [*head, *([row[k] for k in rows[0]] for row in rows)])
+    if not rows:
+        return ""
+
+    def cell(value):
+        return str("–" if value is None else value).replace("|", "\\|").replace("\n", " ")
+
+    head = [[*rows[0]], ["---"] * len(rows[0])]
+    return "\n".join(
+        "| " + " | ".join(map(cell, line)) + " |" for line in [*head, *([row[k] for k in rows[0]] for row in rows)]
+    )
 
 # %% ../nbs/36_report.ipynb #cbf5d938
-MASK_SCORES = { # row of the table: (place in a source's scores, place in the macro mean, decimals)
+MASK_SCORES = {  # row of the table: (place in a source's scores, place in the macro mean, decimals)
     "**Dice per patient volume**": ("volume.dice", "volume_dice", 2),
     "Dice per picture": ("picture.dice", "picture_dice", 2),
     "Dice per tumour slice": ("tumour_slice.dice", "tumour_slice_dice", 2),
@@ -69,15 +82,26 @@ MASK_SCORES = { # row of the table: (place in a source's scores, place in the ma
     "false pixels per healthy slice": ("healthy_slice.false_px", None, 1),
     "share of healthy slices with a false pixel": ("healthy_slice.any_false", None, 2),
     "Dice of all volumes, two empty masks counted 1": ("volume.dice_all_empty_is_1", None, 2),
-    "Dice of all pixels pooled": ("volume.pooled_dice", None, 2)}
+    "Dice of all pixels pooled": ("volume.pooled_dice", None, 2),
+}
 ANSWER_SCORES = {
-    "**AUC**": "auc", "balanced accuracy": "balanced_accuracy", "sensitivity": "sensitivity", "specificity": "specificity",
-    "specificity at 95 % sensitivity": "specificity_at_95_sensitivity", "MCC": "mcc", "Brier score": "brier", "ECE": "ece",
-    "ECE that calibrated answers would have by chance": "ece_by_chance", "ECE before temperature": "before_temperature.ece", "share of tumour slices": "prevalence"}
+    "**AUC**": "auc",
+    "balanced accuracy": "balanced_accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "specificity at 95 % sensitivity": "specificity_at_95_sensitivity",
+    "MCC": "mcc",
+    "Brier score": "brier",
+    "ECE": "ece",
+    "ECE that calibrated answers would have by chance": "ece_by_chance",
+    "ECE before temperature": "before_temperature.ece",
+    "share of tumour slices": "prevalence",
+}
 
 # %% ../nbs/36_report.ipynb #11fd1144
-def result_rows(evaluation:dict, # content of evaluation.json
-               )->list[dict]: # {"task": "masks" or "answers", "score", "source" (or "macro"), "digits", "interval": INTERVAL}
+def result_rows(
+    evaluation: dict,  # content of evaluation.json
+) -> list[dict]:  # {"task": "masks" or "answers", "score", "source" (or "macro"), "digits", "interval": INTERVAL}
     "List every score that evaluation.json holds, per source and as mean over sources, in the order of the report."
     masks, answers = evaluation["segmentation"], evaluation["classification"]
     places = [("masks", name, *place) for name, place in MASK_SCORES.items()]
@@ -85,223 +109,375 @@ def result_rows(evaluation:dict, # content of evaluation.json
     rows = []
     for task, name, place, macro, digits in places:
         part = masks if task == "masks" else answers
-        found = {s: dig(part["sources"][s], place) for s in evaluation["n"]["sources"]} | {"macro": part["macro"].get(macro)}
-        rows += [dict(task=task, score=name, source=s, digits=digits, interval=x) for s, x in found.items() if x and x["value"] is not None]
+        found = {s: dig(part["sources"][s], place) for s in evaluation["n"]["sources"]} | {
+            "macro": part["macro"].get(macro)
+        }
+        rows += [
+            dict(task=task, score=name, source=s, digits=digits, interval=x)
+            for s, x in found.items()
+            if x and x["value"] is not None
+        ]
     return rows
 
 # %% ../nbs/36_report.ipynb #df71df30
-def task_table(rows:list[dict], # of `result_rows`
-                task:str, # "masks" or "answers"
-               )->str: # Markdown: one line per score, one column per source
+def task_table(
+    rows: list[dict],  # of `result_rows`
+    task: str,  # "masks" or "answers"
+) -> str:  # Markdown: one line per score, one column per source
     "Lay out the scores of one task side by side."
     rows = [r for r in rows if r["task"] == task]
     sources = list(dict.fromkeys(r["source"] for r in rows))
-    sources = [s for s in sources if s != "macro"] + ["macro"]*("macro" in sources)
+    sources = [s for s in sources if s != "macro"] + ["macro"] * ("macro" in sources)
     cells = {(r["score"], r["source"]): score_text(r["interval"], r["digits"]) for r in rows}
     names = dict.fromkeys(r["score"] for r in rows)
     heads = {s: "mean over sources" if s == "macro" else s for s in sources}
-    return markdown_table([{"score": name, **{head: cells.get((name, s)) for s, head in heads.items()}} for name in names])
+    return markdown_table(
+        [{"score": name, **{head: cells.get((name, s)) for s, head in heads.items()}} for name in names]
+    )
 
 # %% ../nbs/36_report.ipynb #e1181e46
-def verdict_word(difference:dict|None, # INTERVAL of A − B; None: never compared
-                 higher:bool=True, # is a higher score better?
-                )->str: # "shown", "the opposite is shown", "no difference shown" or "not tested"
+def verdict_word(
+    difference: dict | None,  # INTERVAL of A − B; None: never compared
+    higher: bool = True,  # is a higher score better?
+) -> str:  # "shown", "the opposite is shown", "no difference shown" or "not tested"
     "Protocol P9 for the claim that A is better than B."
-    if not difference or difference["value"] is None: return "not tested"
-    if difference["low"] is None or difference["low"] <= 0 <= difference["high"]: return "no difference shown"
+    if not difference or difference["value"] is None:
+        return "not tested"
+    if difference["low"] is None or difference["low"] <= 0 <= difference["high"]:
+        return "no difference shown"
     return "shown" if (difference["low"] > 0) == higher else "the opposite is shown"
 
 # %% ../nbs/36_report.ipynb #1512c134
-CLAIMS = [ # claim, file, A, B, score, is higher better?
+CLAIMS = [  # claim, file, A, B, score, is higher better?
     ("Learning to answer as well improves the masks", "ablation", "joint", "seg_only", "volume Dice", True),
     ("Learning to draw as well improves the answers", "ablation", "joint", "cls_only", "AUC", True),
-    ("Learning to draw as well improves the answers' balance", "ablation", "joint", "cls_only", "balanced accuracy", True),
+    (
+        "Learning to draw as well improves the answers' balance",
+        "ablation",
+        "joint",
+        "cls_only",
+        "balanced accuracy",
+        True,
+    ),
     ("Stage 3 draws better than stage 1", "stages", "joint", "seg_warmup", "volume Dice", True),
-    ("Stage 3 answers better than stage 2", "stages", "joint", "cls_head", "AUC", True)]
+    ("Stage 3 answers better than stage 2", "stages", "joint", "cls_head", "AUC", True),
+]
 
-def _said(pair:dict)->str:
+
+def _said(pair: dict) -> str:
     "The sentence of a comparison, for people."
     return pair["sentence"].replace(", macro", ", mean over sources")
 
-def verdict_rows(found:dict, # of `read_run`
-                )->list[dict]: # {"claim", "verdict", "evidence"}
+
+def verdict_rows(
+    found: dict,  # of `read_run`
+) -> list[dict]:  # {"claim", "verdict", "evidence"}
     "Decide every claim from the paired comparisons on file, as mean over sources."
+
     def one(claim, file, a, b, what, higher):
         pairs = (found.get(file) or {}).get("comparisons", [])
         pair = next((c for c in pairs if (c["a"], c["b"], c["what"], c["source"]) == (a, b, what, "macro")), None)
         evidence = _said(pair) if pair else f"needs {file}.json with `{a}` and `{b}`"
         return dict(claim=claim, verdict=verdict_word(pair and pair["difference"], higher), evidence=evidence)
+
     return [one(*claim) for claim in CLAIMS]
 
 # %% ../nbs/36_report.ipynb #32904566
-TRAIN, EVALUATE = "brainmtl train RECIPE --store STORE --run {run}", "brainmtl evaluate checkpoints/{run}/joint --store STORE"
+TRAIN, EVALUATE = (
+    "brainmtl train RECIPE --store STORE --run {run}",
+    "brainmtl evaluate checkpoints/{run}/joint --store STORE",
+)
 ABLATE, CROSSVAL = (f"brainmtl {job} RECIPE --store STORE --run {{run}}" for job in ("ablate", "crossval"))
-MAKERS = { # file of results/RUN → the command that makes it
-    "recipe.yaml": TRAIN, "history.csv": TRAIN, "data.json": "brainmtl report {run} --store STORE",
-    **dict.fromkeys(("evaluation.json", "slices.csv", "calibration.json", "uncertainty.json", "gradcam.json", "baselines.json",
-                     "probes.json", "stages.json"), EVALUATE), "ablation.json": ABLATE, "crossval.json": CROSSVAL}
+MAKERS = {  # file of results/RUN → the command that makes it
+    "recipe.yaml": TRAIN,
+    "history.csv": TRAIN,
+    "data.json": "brainmtl report {run} --store STORE",
+    **dict.fromkeys(
+        (
+            "evaluation.json",
+            "slices.csv",
+            "calibration.json",
+            "uncertainty.json",
+            "gradcam.json",
+            "baselines.json",
+            "probes.json",
+            "stages.json",
+        ),
+        EVALUATE,
+    ),
+    "ablation.json": ABLATE,
+    "crossval.json": CROSSVAL,
+}
 
-def read_run(run:str, # name of the run
-             root:str|Path=".", # where results/ is
-            )->dict: # name of each file of `MAKERS` without suffix → content, or None; "run" and "folder"
+
+def read_run(
+    run: str,  # name of the run
+    root: str | Path = ".",  # where results/ is
+) -> dict:  # name of each file of `MAKERS` without suffix → content, or None; "run" and "folder"
     "Read all that is on file about a run; raises `UserError` when there is nothing."
-    folder = Path(root)/"results"/run
+    folder = Path(root) / "results" / run
     found = {}
     for name in MAKERS:
-        path, key = folder/name, name.partition(".")[0]
-        if not path.is_file(): found[key] = None
-        else: found[key] = pd.read_csv(path) if path.suffix == ".csv" else load_recipe(path) if path.suffix == ".yaml" else read_json(path)
+        path, key = folder / name, name.partition(".")[0]
+        if not path.is_file():
+            found[key] = None
+        else:
+            found[key] = (
+                pd.read_csv(path)
+                if path.suffix == ".csv"
+                else load_recipe(path)
+                if path.suffix == ".yaml"
+                else read_json(path)
+            )
     if all(v is None for v in found.values()):
-        raise UserError(f"{folder} holds no results", cure=f"train and evaluate first, for example: {EVALUATE.format(run=run)}")
+        raise UserError(
+            f"{folder} holds no results", cure=f"train and evaluate first, for example: {EVALUATE.format(run=run)}"
+        )
     return {**found, "run": run, "folder": folder}
 
-def missing(found:dict, # of `read_run`
-            name:str, # a file of `MAKERS`
-           )->str: # one line of Markdown
+
+def missing(
+    found: dict,  # of `read_run`
+    name: str,  # a file of `MAKERS`
+) -> str:  # one line of Markdown
     "Say that a part is missing and how to make it."
     return f"*Not on file:* `{name}`. To make it: `{MAKERS[name].format(run=found['run'])}`"
 
 # %% ../nbs/36_report.ipynb #8fc3b95e
-def _duplicates(index:pd.DataFrame)->dict:
+def _duplicates(index: pd.DataFrame) -> dict:
     "Near-duplicates among single pictures, and whether a group has both labels or lies on two sides of the split."
     pictures = index[index.kind == "picture"].drop_duplicates("case").groupby("group")
     sizes = pictures.size()
-    return dict(pictures=int(sizes.sum()), distinct=len(sizes), joined=int(sizes[sizes > 1].sum()), largest=int(sizes.max()) if len(sizes) else 0,
-                both_labels=int((pictures.cls.nunique() > 1).sum()), parted=int((index.groupby("group").split.nunique() > 1).sum()))
+    return dict(
+        pictures=int(sizes.sum()),
+        distinct=len(sizes),
+        joined=int(sizes[sizes > 1].sum()),
+        largest=int(sizes.max()) if len(sizes) else 0,
+        both_labels=int((pictures.cls.nunique() > 1).sum()),
+        parted=int((index.groupby("group").split.nunique() > 1).sum()),
+    )
 
 # %% ../nbs/36_report.ipynb #b45da062
-def describe_data(store:Store, # prepared slices
-                 )->dict: # content of data.json: "rows" (source × split), "duplicates", "external", "split_hash", "size", "modalities", "problems"
+def describe_data(
+    store: Store,  # prepared slices
+) -> dict:  # content of data.json: "rows" (source × split), "duplicates", "external", "split_hash", "size", "modalities", "problems"
     "Count cases, patients, groups and slices of every source and split."
-    def count(part): return dict(patients=int(part.patient.nunique()), groups=int(part.group.nunique()), cases=int(part.case.nunique()),
-        slices=len(part), tumour_slices=int((part.cls == 1).sum()), masked_slices=int(part.has_mask.astype(bool).sum()))
+
+    def count(part):
+        return dict(
+            patients=int(part.patient.nunique()),
+            groups=int(part.group.nunique()),
+            cases=int(part.case.nunique()),
+            slices=len(part),
+            tumour_slices=int((part.cls == 1).sum()),
+            masked_slices=int(part.has_mask.astype(bool).sum()),
+        )
+
     parts = {key: part for key, part in store.index.groupby(["source", "split"], observed=True)}
-    rows = [dict(source=source, split=split, **count(parts[source, split])) for source in sorted({s for s, _ in parts})
-            for split in ("train", "val", "test") if (source, split) in parts]
-    return dict(version=1, rows=rows, duplicates=_duplicates(store.index), external=list(store.split.external), split_hash=store.split.hash, store=store.fingerprint,
-                size=store.info["size"], modalities=list(store.info["modalities"]), problems=len(store.info.get("problems") or []))
+    rows = [
+        dict(source=source, split=split, **count(parts[source, split]))
+        for source in sorted({s for s, _ in parts})
+        for split in ("train", "val", "test")
+        if (source, split) in parts
+    ]
+    return dict(
+        version=1,
+        rows=rows,
+        duplicates=_duplicates(store.index),
+        external=list(store.split.external),
+        split_hash=store.split.hash,
+        store=store.fingerprint,
+        size=store.info["size"],
+        modalities=list(store.info["modalities"]),
+        problems=len(store.info.get("problems") or []),
+    )
 
 # %% ../nbs/36_report.ipynb #323811be
-def measure_cost(recipe:Recipe, # the run's recipe
-                )->dict: # part → {"parameters", "macs"} of one slice, then "both, shared" and "two networks"
+def measure_cost(
+    recipe: Recipe,  # the run's recipe
+) -> dict:  # part → {"parameters", "macs"} of one slice, then "both, shared" and "two networks"
     "Count what the network costs with and without a shared encoder; no number is computed, only shapes."
-    with torch.device("meta"): parts = part_costs(MultiTaskModel.from_recipe(recipe), recipe.data.size)
+    with torch.device("meta"):
+        parts = part_costs(MultiTaskModel.from_recipe(recipe), recipe.data.size)
     total = {k: sum(c[k] for c in parts.values()) for k in ("parameters", "macs")}
     return {**parts, "both, shared": total, "two networks": {k: v + parts["encoder"][k] for k, v in total.items()}}
 
 # %% ../nbs/36_report.ipynb #903116cc
-def _of_hundred(x:dict|None)->str|None:
+def _of_hundred(x: dict | None) -> str | None:
     "A share as a count per hundred, with its interval."
-    if not x or x["value"] is None: return None
-    ends = "" if x["low"] is None else f" (95 % interval {100*x['low']:.0f} to {100*x['high']:.0f})"
-    return f"{100*x['value']:.0f} of 100{ends}"
+    if not x or x["value"] is None:
+        return None
+    ends = "" if x["low"] is None else f" (95 % interval {100 * x['low']:.0f} to {100 * x['high']:.0f})"
+    return f"{100 * x['value']:.0f} of 100{ends}"
 
-def plain_sentences(evaluation:dict, # content of evaluation.json
-                   )->list[str]: # Markdown bullets, one or two per source
+
+def plain_sentences(
+    evaluation: dict,  # content of evaluation.json
+) -> list[str]:  # Markdown bullets, one or two per source
     "Say per source what the network found, in counts per hundred and millimetres of words."
     out = []
     for s in evaluation["n"]["sources"]:
-        answers, masks = evaluation["classification"]["sources"][s] or {}, evaluation["segmentation"]["sources"][s] or {}
+        answers, masks = (
+            evaluation["classification"]["sources"][s] or {},
+            evaluation["segmentation"]["sources"][s] or {},
+        )
         name = f"**{s}**" + (" (a source the network never trained on)" if s in evaluation["external"] else "")
         caught, passed = (_of_hundred(answers.get(k)) for k in ("sensitivity", "specificity"))
-        said = [f"calls {caught} slices with tumour" if caught else "", f"passes {passed} slices without" if passed else ""]
-        if any(said): out.append(f"- {name}: the network {' and '.join(filter(None, said))}.")
+        said = [
+            f"calls {caught} slices with tumour" if caught else "",
+            f"passes {passed} slices without" if passed else "",
+        ]
+        if any(said):
+            out.append(f"- {name}: the network {' and '.join(filter(None, said))}.")
         kind, what = ("volume", "patient volume") if masks.get("volume") else ("picture", "picture")
         overlap = dig(masks, f"{kind}.dice")
         if overlap and overlap["value"] is not None:
-            out.append(f"- {name}: per {what} with a tumour the drawn mask overlaps the expert's by a Dice of {score_text(overlap)} "
-                       "(1 is perfect, 0 is no overlap).")
+            out.append(
+                f"- {name}: per {what} with a tumour the drawn mask overlaps the expert's by a Dice of {score_text(overlap)} "
+                "(1 is perfect, 0 is no overlap)."
+            )
     return out
 
 # %% ../nbs/36_report.ipynb #45224846
-def confusion_figure(evaluation:dict, # content of evaluation.json
-                    )->Figure: # one panel per source, counts of slices
+def confusion_figure(
+    evaluation: dict,  # content of evaluation.json
+) -> Figure:  # one panel per source, counts of slices
     "Draw the four kinds of answers of every source; rows are the truth, shades are shares of a row."
     parts = {s: v for s, v in evaluation["classification"]["sources"].items() if v}
-    fig, axes = plt.subplots(1, max(1, len(parts)), figsize=(2.4*max(1, len(parts)), 2.4), squeeze=False, layout="constrained")
+    fig, axes = plt.subplots(
+        1, max(1, len(parts)), figsize=(2.4 * max(1, len(parts)), 2.4), squeeze=False, layout="constrained"
+    )
     for ax, (source, v) in zip(axes[0], parts.items()):
         c = v["confusion"]
         counts = np.array([[c["tn"], c["fp"]], [c["fn"], c["tp"]]])
-        ax.imshow(counts/np.maximum(counts.sum(1, keepdims=True), 1), vmin=0, vmax=1, cmap="Blues")
-        for (i, j), k in np.ndenumerate(counts): ax.text(j, i, k, ha="center", va="center", bbox=dict(fc="white", ec="none", alpha=.7))
+        ax.imshow(counts / np.maximum(counts.sum(1, keepdims=True), 1), vmin=0, vmax=1, cmap="Blues")
+        for (i, j), k in np.ndenumerate(counts):
+            ax.text(j, i, k, ha="center", va="center", bbox=dict(fc="white", ec="none", alpha=0.7))
         ax.set(title=f"{source}, n = {counts.sum()}", xticks=[0, 1], xticklabels=["passed", "called"])
         ax.set(yticks=[0, 1], yticklabels=["healthy", "tumour"])
     return fig
 
 # %% ../nbs/36_report.ipynb #330c8133
-def calibration_figure(slices:pd.DataFrame, # slices.csv
-                      )->Figure: # one panel per source
+def calibration_figure(
+    slices: pd.DataFrame,  # slices.csv
+) -> Figure:  # one panel per source
     "Draw said against true share of tumours on the evaluated slices, per source."
     slices = slices[slices.p.notna()]
     return reliability_figure({s: reliability(part.cls, part.p) for s, part in slices.groupby("source")})
 
-def picture(fig:Figure, # figure to keep; it is closed
-            found:dict, # of `read_run`
-            name:str, # file name without suffix
-            text:str, # what the figure shows, for those who do not see it
-           )->str: # Markdown
+
+def picture(
+    fig: Figure,  # figure to keep; it is closed
+    found: dict,  # of `read_run`
+    name: str,  # file name without suffix
+    text: str,  # what the figure shows, for those who do not see it
+) -> str:  # Markdown
     "Save a figure beside the results and give the line that shows it."
-    path = found["folder"]/"figures"/f"report_{name}.png"
-    with atomic_path(path) as tmp: fig.savefig(tmp, format="png", dpi=110)
+    path = found["folder"] / "figures" / f"report_{name}.png"
+    with atomic_path(path) as tmp:
+        fig.savefig(tmp, format="png", dpi=110)
     plt.close(fig)
     return f"![{text}](figures/{path.name})"
 
 # %% ../nbs/36_report.ipynb #1ede537c
-def randomisation_figure(gradcam:dict, # content of gradcam.json
-                        )->Figure: # one line per target, bars are 95 % intervals over patients
+def randomisation_figure(
+    gradcam: dict,  # content of gradcam.json
+) -> Figure:  # one line per target, bars are 95 % intervals over patients
     "Draw how alike the maps of the trained and of a partly random model are (Adebayo et al. 2018)."
     fig, ax = plt.subplots(figsize=(5, 2.4), layout="constrained")
     for name, target in gradcam["targets"].items():
         depths = target["randomisation"]["depths"]
         scores = [d["similarity"] for d in depths]
-        ends = [[x["value"] - (x["value"] if x["low"] is None else x["low"]) for x in scores], [(x["value"] if x["high"] is None else x["high"]) - x["value"] for x in scores]]
-        ax.errorbar([d["depth"] for d in depths], [x["value"] for x in scores], ends, marker="o", ms=4, capsize=2, label=f"{name} map")
-    ax.axhline(.5, color="0.7", zorder=0)
+        ends = [
+            [x["value"] - (x["value"] if x["low"] is None else x["low"]) for x in scores],
+            [(x["value"] if x["high"] is None else x["high"]) - x["value"] for x in scores],
+        ]
+        ax.errorbar(
+            [d["depth"] for d in depths],
+            [x["value"] for x in scores],
+            ends,
+            marker="o",
+            ms=4,
+            capsize=2,
+            label=f"{name} map",
+        )
+    ax.axhline(0.5, color="0.7", zorder=0)
     ax.set(xlabel="share of layers with random weights", ylabel="rank correlation")
     ax.legend(fontsize=8)
     return fig
 
 # %% ../nbs/36_report.ipynb #1368239c
-def worst_cases(slices:pd.DataFrame, # slices.csv
-                k:int=8, # lines
-               )->list[dict]: # one line per case with a tumour in the reference, the lowest Dice first
+def worst_cases(
+    slices: pd.DataFrame,  # slices.csv
+    k: int = 8,  # lines
+) -> list[dict]:  # one line per case with a tumour in the reference, the lowest Dice first
     "List the masks that went wrong most."
     cases = case_table(slices)
     cases = cases[cases.tumour_px > 0].nsmallest(k, "dice", keep="all").head(k)
     rows = slices.groupby(["source", "case"]).row.agg(["min", "max"])
-    def span(c): return "–".join(str(r) for r in dict.fromkeys(rows.loc[(c.source, c.case)]))
-    return [{"source": c.source, "rows of the store": span(c), "Dice": f"{c.dice:.2f}", "tumour, pixels": int(c.tumour_px), "drawn, pixels": int(c.tp + c.fp),
-             "drawn rightly": int(c.tp)} for c in cases.itertuples()]
 
-def wrong_answers(slices:pd.DataFrame, # slices.csv
-                  threshold:float, # operating point
-                  k:int=8, # lines
-                 )->list[dict]: # at most one slice per case, the surest first
+    def span(c):
+        return "–".join(str(r) for r in dict.fromkeys(rows.loc[(c.source, c.case)]))
+
+    return [
+        {
+            "source": c.source,
+            "rows of the store": span(c),
+            "Dice": f"{c.dice:.2f}",
+            "tumour, pixels": int(c.tumour_px),
+            "drawn, pixels": int(c.tp + c.fp),
+            "drawn rightly": int(c.tp),
+        }
+        for c in cases.itertuples()
+    ]
+
+
+def wrong_answers(
+    slices: pd.DataFrame,  # slices.csv
+    threshold: float,  # operating point
+    k: int = 8,  # lines
+) -> list[dict]:  # at most one slice per case, the surest first
     "List the wrong answers that were given with most confidence."
     part = slices[slices.p.notna()]
     part = part[(part.p >= threshold) != (part.cls == 1)]
-    sure = np.where(part.cls == 1, (threshold - part.p)/max(threshold, 1e-9), (part.p - threshold)/max(1 - threshold, 1e-9))
+    sure = np.where(
+        part.cls == 1, (threshold - part.p) / max(threshold, 1e-9), (part.p - threshold) / max(1 - threshold, 1e-9)
+    )
     part = part.assign(sure=sure).sort_values("sure", ascending=False).drop_duplicates(["source", "case"]).head(k)
-    return [{"source": r.source, "row of the store": r.row, "truth": "tumour" if r.cls else "healthy", "P(tumour)": f"{r.p:.3f}",
-             "tumour, pixels": int(r.tumour_px) if r.has_mask else None} for r in part.itertuples()]
+    return [
+        {
+            "source": r.source,
+            "row of the store": r.row,
+            "truth": "tumour" if r.cls else "healthy",
+            "P(tumour)": f"{r.p:.3f}",
+            "tumour, pixels": int(r.tumour_px) if r.has_mask else None,
+        }
+        for r in part.itertuples()
+    ]
 
 # %% ../nbs/36_report.ipynb #786e4db9
-LOG = ("date", "idea", "change", "n", "result", "verdict")                # columns of results/log.csv
+LOG = ("date", "idea", "change", "n", "result", "verdict")  # columns of results/log.csv
 
-def read_log(path:str|Path, # results/log.csv
-            )->list[dict]: # its lines, the oldest first, all values text
+
+def read_log(
+    path: str | Path,  # results/log.csv
+) -> list[dict]:  # its lines, the oldest first, all values text
     "Read the log of what was tried; raises `UserError` for other columns and for a date that is none."
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if tuple(table) != LOG: raise UserError(f"{path} must have the columns {', '.join(LOG)}", got=", ".join(table), cure="mend its first line")
+    if tuple(table) != LOG:
+        raise UserError(
+            f"{path} must have the columns {', '.join(LOG)}", got=", ".join(table), cure="mend its first line"
+        )
     wrong = [d for d in table.date if not re.fullmatch(r"\d{4}-\d\d-\d\d", d)]
-    if wrong: raise UserError(f"{path}: a date is written 2026-11-24", got=wrong[0])
+    if wrong:
+        raise UserError(f"{path}: a date is written 2026-11-24", got=wrong[0])
     return table.sort_values("date", kind="stable").to_dict("records")
 
 # %% ../nbs/36_report.ipynb #b491150f
 OWN = "Training cases are among those scored: these figures are no result."
 
 # %% ../nbs/36_report.ipynb #e6a63d34
-def _summary(found:dict)->str:
+def _summary(found: dict) -> str:
     "In short: plain sentences, verdicts, warnings."
     rows = verdict_rows(found)
     tested = sum(r["verdict"] != "not tested" for r in rows)
@@ -309,25 +485,30 @@ def _summary(found:dict)->str:
 expected to look shown. *No difference shown* does not mean that there is none."""
     plain = plain_sentences(found["evaluation"]) if found["evaluation"] else [missing(found, "evaluation.json")]
     doubts = [f"- **Warning:** {f['sentence']}." for f in (found["probes"] or {}).get("findings", []) if f["suspect"]]
-    if dig(found, "evaluation.split.training_cases"): doubts.insert(0, f"- **Warning:** {OWN}")
-    return "\n\n".join(["\n".join(plain + doubts), markdown_table(rows), words, "**Research only, not for diagnosis.**"])
+    if dig(found, "evaluation.split.training_cases"):
+        doubts.insert(0, f"- **Warning:** {OWN}")
+    return "\n\n".join(
+        ["\n".join(plain + doubts), markdown_table(rows), words, "**Research only, not for diagnosis.**"]
+    )
 
-def _training_words(recipe:Recipe)->str:
+
+def _training_words(recipe: Recipe) -> str:
     "What a recipe does, in one bullet."
     steps = ", ".join(f"{getattr(recipe, s).steps} steps of {s}" for s in STAGES)
     seen = f"{recipe.data.size} pixels, {', '.join(recipe.data.modalities)}"
     return f"- **Training.** Recipe `{recipe.name}`, seed {recipe.seed}: {steps}; {seen}."
 
 # %% ../nbs/36_report.ipynb #b53b8f3d
-def _protocol(found:dict)->str:
+def _protocol(found: dict) -> str:
     "Protocol in plain words."
     e = found["evaluation"]
-    if not e: return missing(found, "evaluation.json")
+    if not e:
+        return missing(found, "evaluation.json")
     split, boot, new = e.get("split") or {}, e["bootstrap"], f": {', '.join(e['external'])}" if e["external"] else ""
-    words = f"""- **Who was tested.** {e['n']['patients']} patients or pictures ({e['n']['slices']} slices), split {split.get('part')}
-  (`{split.get('hash')}`). Patients and near-duplicate pictures stay together, so nobody is in training and test at once.
-- **Intervals.** {boot['replicates']} times, whole {boot['cluster']}s were drawn anew with replacement; the interval holds the middle 95 %.
-- **Operating point.** A slice is called *tumour* from a probability of {e['thresholds']['cls']:.3f}, fixed beforehand, never on these
+    words = f"""- **Who was tested.** {e["n"]["patients"]} patients or pictures ({e["n"]["slices"]} slices), split {split.get("part")}
+  (`{split.get("hash")}`). Patients and near-duplicate pictures stay together, so nobody is in training and test at once.
+- **Intervals.** {boot["replicates"]} times, whole {boot["cluster"]}s were drawn anew with replacement; the interval holds the middle 95 %.
+- **Operating point.** A slice is called *tumour* from a probability of {e["thresholds"]["cls"]:.3f}, fixed beforehand, never on these
   slices.
 - **Mean over sources.** Every source weighs the same, so that a large easy one cannot hide a small hard one. Sources that the network never
   trained on stay out of it{new}."""
@@ -335,90 +516,146 @@ def _protocol(found:dict)->str:
     return "\n".join(filter(None, [words, found["recipe"] and _training_words(found["recipe"]), warning]))
 
 # %% ../nbs/36_report.ipynb #fa733f08
-def _twins(d:dict|None)->str:
+def _twins(d: dict | None) -> str:
     "The audit of duplicates in words."
-    if not d: return ""
-    if not d["pictures"]: return "There are no single pictures in it, so no near-duplicates were looked for."
-    return (f"**Duplicates.** The {d['pictures']} single pictures are {d['distinct']} distinct ones: {d['joined']} have a near-duplicate (up to "
-            f"{d['largest']} of one) and stay on one side of the split. Groups with both labels: {d['both_labels']}. Groups on two sides of the "
-            f"split: {d['parted']}. `brainmtl audit STORE` shows them.")
+    if not d:
+        return ""
+    if not d["pictures"]:
+        return "There are no single pictures in it, so no near-duplicates were looked for."
+    return (
+        f"**Duplicates.** The {d['pictures']} single pictures are {d['distinct']} distinct ones: {d['joined']} have a near-duplicate (up to "
+        f"{d['largest']} of one) and stay on one side of the split. Groups with both labels: {d['both_labels']}. Groups on two sides of the "
+        f"split: {d['parted']}. `brainmtl audit STORE` shows them."
+    )
 
 # %% ../nbs/36_report.ipynb #16ee6d6f
-def _data(found:dict)->str:
+def _data(found: dict) -> str:
     "Counts of the store."
     data = found["data"]
-    if not data: return missing(found, "data.json")
+    if not data:
+        return missing(found, "data.json")
     words = [f"Slices of {data['size']} pixels, {', '.join(data['modalities'])}; split `{data['split_hash']}`."]
-    if twins := data.get("duplicates"): words.append(_twins(twins))
-    if data["external"]: words.append(f"Too small to split and therefore only tested: {', '.join(data['external'])}.")
-    if data["problems"]: words.append(f"Files left out as unreadable or odd: {data['problems']}; `brainmtl audit STORE` lists them.")
+    if twins := data.get("duplicates"):
+        words.append(_twins(twins))
+    if data["external"]:
+        words.append(f"Too small to split and therefore only tested: {', '.join(data['external'])}.")
+    if data["problems"]:
+        words.append(f"Files left out as unreadable or odd: {data['problems']}; `brainmtl audit STORE` lists them.")
     return markdown_table(data["rows"]) + "\n\n" + " ".join(words)
 
 # %% ../nbs/36_report.ipynb #7ec6fa7f
-def _masks(found:dict)->str:
+def _masks(found: dict) -> str:
     "Segmentation."
-    if not found["evaluation"]: return missing(found, "evaluation.json")
+    if not found["evaluation"]:
+        return missing(found, "evaluation.json")
     table, parts = task_table(result_rows(found["evaluation"]), "masks"), found["evaluation"]["segmentation"]["sources"]
-    if not table: return "The network was not asked for masks."
+    if not table:
+        return "The network was not asked for masks."
     empty = {s: n for s, v in parts.items() if (n := dig(v, "volume.reference_empty"))}
-    missed = {s: f"{v['tumour_slice']['missed']} of {v['n_tumour']}" for s, v in parts.items() if dig(v, "tumour_slice")}
+    missed = {
+        s: f"{v['tumour_slice']['missed']} of {v['n_tumour']}" for s, v in parts.items() if dig(v, "tumour_slice")
+    }
     words = ["The headline is in bold."]
-    if empty: words.append("Volumes without tumour in the reference are left out of it, never counted as perfect: "
-                           + ", ".join(f"{n} in {s}" for s, n in empty.items()) + ".")
-    if missed: words.append("Tumour slices without a single drawn pixel: " + ", ".join(f"{k} in {s}" for s, k in missed.items()) + ".")
+    if empty:
+        words.append(
+            "Volumes without tumour in the reference are left out of it, never counted as perfect: "
+            + ", ".join(f"{n} in {s}" for s, n in empty.items())
+            + "."
+        )
+    if missed:
+        words.append(
+            "Tumour slices without a single drawn pixel: " + ", ".join(f"{k} in {s}" for s, k in missed.items()) + "."
+        )
     return table + "\n\n" + " ".join(words)
 
 # %% ../nbs/36_report.ipynb #87cfb299
 KINDS = {"tumour, called": "tp", "tumour, missed": "fn", "healthy, called": "fp", "healthy, passed": "tn"}
 
-def _answers(found:dict)->str:
+
+def _answers(found: dict) -> str:
     "Classification, confusion and predictive values."
     e = found["evaluation"]
-    if not e: return missing(found, "evaluation.json")
+    if not e:
+        return missing(found, "evaluation.json")
     table, parts = task_table(result_rows(e), "answers"), {s: v for s, v in e["classification"]["sources"].items() if v}
-    if not table: return "The network was not asked for answers."
+    if not table:
+        return "The network was not asked for answers."
     confusion = [{"source": s, **{name: v["confusion"][k] for name, k in KINDS.items()}} for s, v in parts.items()]
-    def worth(v): return {f"{k.upper()} at {float(q):.0%} tumours": score_text(v[k][q]) for q in v["ppv"] for k in ("ppv", "npv")}
+
+    def worth(v):
+        return {f"{k.upper()} at {float(q):.0%} tumours": score_text(v[k][q]) for q in v["ppv"] for k in ("ppv", "npv")}
+
     values = [{"source": s, **worth(v)} for s, v in parts.items()]
-    figure = picture(confusion_figure(e), found, "confusion", "Confusion matrix of each source; the counts are in the table above")
-    return "\n\n".join([table, "### Confusion", markdown_table(confusion), figure,
-                        "### What a call is worth where tumours are rare or common", markdown_table(values)])
+    figure = picture(
+        confusion_figure(e), found, "confusion", "Confusion matrix of each source; the counts are in the table above"
+    )
+    return "\n\n".join(
+        [
+            table,
+            "### Confusion",
+            markdown_table(confusion),
+            figure,
+            "### What a call is worth where tumours are rare or common",
+            markdown_table(values),
+        ]
+    )
 
 # %% ../nbs/36_report.ipynb #47866083
-def _fixed(c:dict)->str:
+def _fixed(c: dict) -> str:
     "What validation fixed."
     words, cut = [], c.get("mask")
-    if "temperature" in c: words.append(f"""Fixed on validation ({c['n']['slices']} slices, {c['n']['groups']} groups): temperature
-{c['temperature']:.2f}, threshold {c['thresholds']['cls']:.3f}, threshold for 95 % sensitivity {c['thresholds']['sensitive']:.3f}.""")
-    if cut: words.append(f"""A pixel is drawn from a probability of {cut['seg']:.2f}, islands below {100*cut['min_island']:.0f} % of a case's largest are dropped: on
-{cut['n']} validation cases a Dice of {cut['dice']:.3f}, against {cut['dice_default']:.3f} at 0.5 without dropping.""")
+    if "temperature" in c:
+        words.append(f"""Fixed on validation ({c["n"]["slices"]} slices, {c["n"]["groups"]} groups): temperature
+{c["temperature"]:.2f}, threshold {c["thresholds"]["cls"]:.3f}, threshold for 95 % sensitivity {c["thresholds"]["sensitive"]:.3f}.""")
+    if cut:
+        words.append(f"""A pixel is drawn from a probability of {cut["seg"]:.2f}, islands below {100 * cut["min_island"]:.0f} % of a case's largest are dropped: on
+{cut["n"]} validation cases a Dice of {cut["dice"]:.3f}, against {cut["dice_default"]:.3f} at 0.5 without dropping.""")
     return " ".join(words)
 
 # %% ../nbs/36_report.ipynb #8e307d96
-def _calibration(found:dict)->str:
+def _calibration(found: dict) -> str:
     "Reliability of the probabilities on the evaluated slices."
     slices, c = found["slices"], found["calibration"]
-    if slices is None: return missing(found, "slices.csv")
+    if slices is None:
+        return missing(found, "slices.csv")
     words = _fixed(c) if c else missing(found, "calibration.json")
-    if not slices.p.notna().any(): return f"The network was not asked for answers. {words}"
-    figure = picture(calibration_figure(slices), found, "calibration", "Said probability against share of tumours, per source")
+    if not slices.p.notna().any():
+        return f"The network was not asked for answers. {words}"
+    figure = picture(
+        calibration_figure(slices), found, "calibration", "Said probability against share of tumours, per source"
+    )
     return f"{figure}\n\nDots on the diagonal are right; the diagram is of the tested slices. {words}"
 
 # %% ../nbs/36_report.ipynb #f18bd1d7
-TRIVIAL_SCORES = {"AUC, mean over sources": "classification.macro.auc", "balanced accuracy, mean": "classification.macro.balanced_accuracy",
-    "AUC, pooled": "classification.pooled.auc", "accuracy, pooled": "classification.pooled.accuracy",
-    "Dice per volume, mean": "segmentation.macro.volume_dice"}
+TRIVIAL_SCORES = {
+    "AUC, mean over sources": "classification.macro.auc",
+    "balanced accuracy, mean": "classification.macro.balanced_accuracy",
+    "AUC, pooled": "classification.pooled.auc",
+    "accuracy, pooled": "classification.pooled.accuracy",
+    "Dice per volume, mean": "segmentation.macro.volume_dice",
+}
 
-def _baselines(found:dict)->str:
+
+def _baselines(found: dict) -> str:
     "What can be reached without looking at the brain."
     b, e = found["baselines"], found["evaluation"]
-    if not b: return missing(found, "baselines.json")
+    if not b:
+        return missing(found, "baselines.json")
     every = ({"**the network**": dict(about="this run", evaluation=e)} if e else {}) | b["baselines"]
-    rows = [{"answer": name, "sees": v["about"], **{k: score_text(dig(v["evaluation"], p)) for k, p in TRIVIAL_SCORES.items()}}
-            for name, v in every.items()]
-    told = "\n".join(f"- {'**Yes:** ' if f['predicts'] else ''}{f['sentence']}." for f in b["findings"] if f["predicts"] is not None)
+    rows = [
+        {
+            "answer": name,
+            "sees": v["about"],
+            **{k: score_text(dig(v["evaluation"], p)) for k, p in TRIVIAL_SCORES.items()},
+        }
+        for name, v in every.items()
+    ]
+    told = "\n".join(
+        f"- {'**Yes:** ' if f['predicts'] else ''}{f['sentence']}." for f in b["findings"] if f["predicts"] is not None
+    )
     unknown = sum(f["predicts"] is None for f in b["findings"])
-    if unknown: told += f"\n- Cannot be judged, for want of a class or of patients: {unknown} more."
+    if unknown:
+        told += f"\n- Cannot be judged, for want of a class or of patients: {unknown} more."
     return f"""{markdown_table(rows)}
 
 Pooled figures reward whoever tells the sources apart; the means over sources do not.
@@ -428,14 +665,21 @@ Pooled figures reward whoever tells the sources apart; the means over sources do
 {told}"""
 
 # %% ../nbs/36_report.ipynb #e8aaea17
-def _probes(found:dict)->str:
+def _probes(found: dict) -> str:
     "Does the network take shortcuts?"
     p = found["probes"]
-    if not p: return missing(found, "probes.json")
+    if not p:
+        return missing(found, "probes.json")
     marks = {True: "**suspect**", False: "nothing suspect shown", None: "cannot be judged"}
     names = {"p_before": "P before", "p_after": "P after", "flipped": "calls that change", "auc_after": "AUC after"}
-    rows = [{"change": name, "asks": c["honest"], **{text: score_text(dig(c["scores"], f"pooled.{k}")) for k, text in names.items()}}
-            for name, c in p["changes"].items()]
+    rows = [
+        {
+            "change": name,
+            "asks": c["honest"],
+            **{text: score_text(dig(c["scores"], f"pooled.{k}")) for k, text in names.items()},
+        }
+        for name, c in p["changes"].items()
+    ]
     told = [{"probe": f["name"], "finding": f["sentence"], "judged": marks[f["suspect"]]} for f in p["findings"]]
     return markdown_table(told) + "\n\n### When the picture is changed\n\n" + markdown_table(rows)
 
@@ -444,122 +688,226 @@ TASK_WORDS = {"cls": "answers", "seg": "masks"}
 METHOD_WORDS = {"mc": "dropout", "flip": "mirrors"}
 JUDGED = {True: "shown", False: "no difference shown", None: "undefined"}
 
-def _uncertainty(found:dict)->str:
+
+def _uncertainty(found: dict) -> str:
     "Does the network know where it is wrong?"
     u = found["uncertainty"]
-    if not u: return missing(found, "uncertainty.json")
+    if not u:
+        return missing(found, "uncertainty.json")
     served = {m: tasks for m, tasks in u["methods"].items() if "refused" not in tasks}
-    notes = [f"{METHOD_WORDS[m].capitalize()}: {tasks['refused']}." for m, tasks in u["methods"].items() if m not in served]
+    notes = [
+        f"{METHOD_WORDS[m].capitalize()}: {tasks['refused']}." for m, tasks in u["methods"].items() if m not in served
+    ]
     alt = "Error of the answers kept, by share kept, with {}"
-    figures = [picture(plot_risk_coverage(u, m), found, f"risk_coverage_{m}", alt.format(METHOD_WORDS[m])) for m in served]
-    rows = [{"method": METHOD_WORDS[m], "task": TASK_WORDS[t], "source": source, "error of all": score_text(s["error"]),
-             "error avoided": score_text(s["gain"], 3), "correlation with the error": score_text(s["correlation"]),
-             "helps": JUDGED[s["helps"]]}
-            for m, tasks in served.items() for t, by in tasks.items() for source, s in by.items()]
+    figures = [
+        picture(plot_risk_coverage(u, m), found, f"risk_coverage_{m}", alt.format(METHOD_WORDS[m])) for m in served
+    ]
+    rows = [
+        {
+            "method": METHOD_WORDS[m],
+            "task": TASK_WORDS[t],
+            "source": source,
+            "error of all": score_text(s["error"]),
+            "error avoided": score_text(s["gain"], 3),
+            "correlation with the error": score_text(s["correlation"]),
+            "helps": JUDGED[s["helps"]],
+        }
+        for m, tasks in served.items()
+        for t, by in tasks.items()
+        for source, s in by.items()
+    ]
     words = "*Error avoided*: how much lower the error gets when the least sure answers are set aside, and not as many at random."
     return "\n\n".join([markdown_table(rows), words, *notes, *figures])
 
 # %% ../nbs/36_report.ipynb #36c539d4
-def _gradcam(found:dict)->str:
+def _gradcam(found: dict) -> str:
     "Where the network looks, in numbers."
     g = found["gradcam"]
-    if not g: return missing(found, "gradcam.json")
-    names = {"brain_energy": "heat inside the brain", "tumour_energy": "heat inside the tumour", "pointing": "hottest pixel in the tumour"}
-    rows = [{"target": t, "source": source, "measure": names[m], "found": score_text(s[m]["value"]), "by chance": f"{s[m]['chance']:.2f}",
-             "above chance": JUDGED[s[m]["above_chance"]]}
-            for t, target in g["targets"].items() for source, s in target["sources"].items() for m in names if m in s]
+    if not g:
+        return missing(found, "gradcam.json")
+    names = {
+        "brain_energy": "heat inside the brain",
+        "tumour_energy": "heat inside the tumour",
+        "pointing": "hottest pixel in the tumour",
+    }
+    rows = [
+        {
+            "target": t,
+            "source": source,
+            "measure": names[m],
+            "found": score_text(s[m]["value"]),
+            "by chance": f"{s[m]['chance']:.2f}",
+            "above chance": JUDGED[s[m]["above_chance"]],
+        }
+        for t, target in g["targets"].items()
+        for source, s in target["sources"].items()
+        for m in names
+        if m in s
+    ]
     check = {True: "changes, as it must", False: "hardly changes: **do not trust it**", None: "cannot be judged"}
     judged = {t: check[target["randomisation"]["depends_on_weights"]] for t, target in g["targets"].items()}
     words = [f"With random weights the {t} map {outcome}." for t, outcome in judged.items()]
     hidden = "Maps of patients are not on this page; `brainmtl report RUN --pictures` makes one with them, for this machine only."
-    maps = [f"![Maps of {p.stem.removeprefix('gradcam_')}](figures/{p.name})" for p in sorted((found["folder"]/"figures").glob("gradcam_*.png"))]
-    curve = picture(randomisation_figure(g), found, "randomisation", "Likeness of the map to that of a model with random weights, by depth")
+    maps = [
+        f"![Maps of {p.stem.removeprefix('gradcam_')}](figures/{p.name})"
+        for p in sorted((found["folder"] / "figures").glob("gradcam_*.png"))
+    ]
+    curve = picture(
+        randomisation_figure(g),
+        found,
+        "randomisation",
+        "Likeness of the map to that of a model with random weights, by depth",
+    )
     return "\n\n".join([markdown_table(rows), " ".join(words), curve, *(maps if found.get("pictures") else [hidden])])
 
 # %% ../nbs/36_report.ipynb #606a3efd
-def _pairs(pairs:list)->str:
+def _pairs(pairs: list) -> str:
     "Paired comparisons as a table, one line each, as mean over sources."
-    return markdown_table([{"A": c["a"], "B": c["b"], "score": c["what"], "A − B": score_text(c["difference"], 3),
-                            "verdict": _said(c).split(" (")[0]} for c in pairs if c["source"] == "macro"])
+    return markdown_table(
+        [
+            {
+                "A": c["a"],
+                "B": c["b"],
+                "score": c["what"],
+                "A − B": score_text(c["difference"], 3),
+                "verdict": _said(c).split(" (")[0],
+            }
+            for c in pairs
+            if c["source"] == "macro"
+        ]
+    )
 
-def _score_columns(scores:dict)->dict:
+
+def _score_columns(scores: dict) -> dict:
     "Name → mean over sources of every score, for names that may lack some."
     columns = dict.fromkeys(what for by in scores.values() for what in by)
     return {name: {what: score_text(dig(by, f"{what}.macro")) for what in columns} for name, by in scores.items()}
 
 # %% ../nbs/36_report.ipynb #84472682
-def _ablation(found:dict)->str:
+def _ablation(found: dict) -> str:
     "Controls and ablations."
     a = found["ablation"]
-    if not a: return missing(found, "ablation.json")
+    if not a:
+        return missing(found, "ablation.json")
     columns, done = _score_columns(a["scores"]), [c["variant"] for c in a["cells"] if c["status"] == "done"]
     blank = dict.fromkeys(next(iter(columns.values()), {}))
-    rows = [{"variant": name, "what changes": v["why"], "runs": done.count(name), **columns.get(name, blank)} for name, v in a["variants"].items()]
+    rows = [
+        {"variant": name, "what changes": v["why"], "runs": done.count(name), **columns.get(name, blank)}
+        for name, v in a["variants"].items()
+    ]
     failed = "\n".join(f"- `{c['cell']}` failed: {c['sentence']}" for c in a["cells"] if c["status"] != "done")
-    words = f"""Means over sources and seeds ({', '.join(map(str, a['seeds']))}), on the {a['split']} split. Intervals are for other patients,
+    words = f"""Means over sources and seeds ({", ".join(map(str, a["seeds"]))}), on the {a["split"]} split. Intervals are for other patients,
 and for other seeds where there are several; with one seed they know nothing about another training."""
-    figure = picture(forest_figure(a), found, "ablation", "Difference of the reference and every variant; the numbers are in the table below")
-    return "\n\n".join(filter(None, [markdown_table(rows), words, failed, figure, "### Paired, A against B", _pairs(a["comparisons"])]))
+    figure = picture(
+        forest_figure(a),
+        found,
+        "ablation",
+        "Difference of the reference and every variant; the numbers are in the table below",
+    )
+    return "\n\n".join(
+        filter(None, [markdown_table(rows), words, failed, figure, "### Paired, A against B", _pairs(a["comparisons"])])
+    )
 
 # %% ../nbs/36_report.ipynb #9e82cf17
-def _crossval(found:dict)->str:
+def _crossval(found: dict) -> str:
     "Every patient tested once per repeat."
     c = found["crossval"]
-    if not c: return missing(found, "crossval.json")
+    if not c:
+        return missing(found, "crossval.json")
     sources = sorted({s for by in c["scores"].values() for s in by}, key=lambda s: (s == "macro", s))
     rows = [{"score": what, **{s: score_text(by.get(s)) for s in sources}} for what, by in c["scores"].items()]
-    words = f"""Recipe `{c['recipe']}`, {c['folds']} folds, {c['repeats']} repeat(s): each patient is scored by a network that never saw it, {len(c['cells'])} networks in all.
+    words = f"""Recipe `{c["recipe"]}`, {c["folds"]} folds, {c["repeats"]} repeat(s): each patient is scored by a network that never saw it, {len(c["cells"])} networks in all.
 A score is the mean of its folds. The folds' networks share most of their patients, so the intervals are a little too narrow."""
     return markdown_table(rows) + "\n\n" + words
 
-def _stages(found:dict)->str:
+
+def _stages(found: dict) -> str:
     "Stage by stage, on the same patients."
     s = found["stages"]
-    if not s: return missing(found, "stages.json")
+    if not s:
+        return missing(found, "stages.json")
     rows = [{"stage": name, **columns} for name, columns in _score_columns(s["scores"]).items()]
     return markdown_table(rows) + "\n\n### Paired, A against B\n\n" + _pairs(s["comparisons"])
 
 # %% ../nbs/36_report.ipynb #83a6a9a2
-def _history(found:dict)->str:
+def _history(found: dict) -> str:
     "Curves of the training."
-    if found["history"] is None: return missing(found, "history.csv")
-    figure = picture(plot_history(found["history"]), found, "history", "Training loss and validation scores by step, stage after stage")
-    return figure + "\n\nValidation chooses the weights that are kept, so these scores are better than those on new patients."
+    if found["history"] is None:
+        return missing(found, "history.csv")
+    figure = picture(
+        plot_history(found["history"]),
+        found,
+        "history",
+        "Training loss and validation scores by step, stage after stage",
+    )
+    return (
+        figure
+        + "\n\nValidation chooses the weights that are kept, so these scores are better than those on new patients."
+    )
 
-def _cost(found:dict)->str:
+
+def _cost(found: dict) -> str:
     "Parameters and multiply–accumulates."
-    if not found["cost"]: return missing(found, "recipe.yaml")
+    if not found["cost"]:
+        return missing(found, "recipe.yaml")
     e, spent = found["evaluation"], dig(found, "evaluation.runtime")
-    took = f"\n\nPredicting and measuring {e['n']['slices']} slices took {spent['seconds']:.0f} s on {spent['device']} with {spent['threads']} threads, " \
-           f"{spent['precision']}; what else the machine did then is not known." if spent else ""
-    return markdown_table([{"part": part, "parameters, millions": f"{c['parameters']/1e6:.3f}",
-                            "billion multiply–accumulates per slice": f"{c['macs']/1e9:.3f}"} for part, c in found["cost"].items()]) + took
+    took = (
+        f"\n\nPredicting and measuring {e['n']['slices']} slices took {spent['seconds']:.0f} s on {spent['device']} with {spent['threads']} threads, "
+        f"{spent['precision']}; what else the machine did then is not known."
+        if spent
+        else ""
+    )
+    return (
+        markdown_table(
+            [
+                {
+                    "part": part,
+                    "parameters, millions": f"{c['parameters'] / 1e6:.3f}",
+                    "billion multiply–accumulates per slice": f"{c['macs'] / 1e9:.3f}",
+                }
+                for part, c in found["cost"].items()
+            ]
+        )
+        + took
+    )
 
 # %% ../nbs/36_report.ipynb #6c6b696b
-def _prior_work(found:dict)->str:
+def _prior_work(found: dict) -> str:
     "The figures that others report."
     p = dig(found, "evaluation.prior_work")
-    if not p: return "Needs masks and answers of the same run." if found["evaluation"] else missing(found, "evaluation.json")
-    names = {"Dice of all pixels pooled": "pooled_dice", "accuracy of all slices pooled": "pooled_accuracy", "mean of the two": "combined"}
+    if not p:
+        return "Needs masks and answers of the same run." if found["evaluation"] else missing(found, "evaluation.json")
+    names = {
+        "Dice of all pixels pooled": "pooled_dice",
+        "accuracy of all slices pooled": "pooled_accuracy",
+        "mean of the two": "combined",
+    }
     rows = [{"score": name, "value": score_text(p[key])} for name, key in names.items()]
     e = found["evaluation"]["classification"]["pooled"]
-    majority = max(e["positives"], e["n"] - e["positives"])/e["n"]
+    majority = max(e["positives"], e["n"] - e["positives"]) / e["n"]
     return f"{markdown_table(rows)}\n\nThese figures are {p['note']}. Giving every slice the commoner answer has an accuracy of {majority:.2f}."
 
 # %% ../nbs/36_report.ipynb #c76cb4e3
-def _failures(found:dict)->str:
+def _failures(found: dict) -> str:
     "The worst masks and answers, without names."
     e, slices = found["evaluation"], found["slices"]
-    if slices is None or not e: return missing(found, "slices.csv")
+    if slices is None or not e:
+        return missing(found, "slices.csv")
     masks, answers = worst_cases(slices), wrong_answers(slices, e["thresholds"]["cls"])
-    parts = [f"### Masks: the {len(masks)} cases with the lowest Dice\n\n{markdown_table(masks)}" if masks else "",
-             f"### Answers: the {len(answers)} surest that were wrong, one per case\n\n{markdown_table(answers)}" if answers else ""]
+    parts = [
+        f"### Masks: the {len(masks)} cases with the lowest Dice\n\n{markdown_table(masks)}" if masks else "",
+        f"### Answers: the {len(answers)} surest that were wrong, one per case\n\n{markdown_table(answers)}"
+        if answers
+        else "",
+    ]
     return "\n\n".join(filter(None, parts)) or "No tumour was scored and no answer was wrong."
 
-def _log(found:dict)->str:
+
+def _log(found: dict) -> str:
     "The log of what was tried."
-    path = found["folder"].parent/"log.csv"
-    if not path.is_file(): return f"*Not on file:* `results/log.csv`, with the columns {', '.join(LOG)}."
+    path = found["folder"].parent / "log.csv"
+    if not path.is_file():
+        return f"*Not on file:* `results/log.csv`, with the columns {', '.join(LOG)}."
     return markdown_table(read_log(path)) or "Nothing yet."
 
 # %% ../nbs/36_report.ipynb #2c3bdb66
@@ -573,16 +921,38 @@ GLOSSARY = """- **Dice**: overlap of drawn and true mask, 0 to 1. **HD95**: dist
 
 # %% ../nbs/36_report.ipynb #de65db97
 SECTIONS: dict[str, Callable[[dict], str]] = {
-    "In short": _summary, "How it was measured": _protocol, "Data": _data, "Masks: where is the tumour": _masks,
-    "Answers: is there one": _answers, "Trivial baselines": _baselines, "Shortcuts": _probes, "Are the probabilities right": _calibration,
-    "Does it know where it is wrong": _uncertainty, "Where it looks": _gradcam, "Where it fails": _failures, "Controls and ablations": _ablation,
-    "Every patient once": _crossval, "Stage by stage": _stages, "What was tried": _log, "Training": _history, "Cost": _cost, "For comparison with earlier work": _prior_work, "Words": lambda found: GLOSSARY}
+    "In short": _summary,
+    "How it was measured": _protocol,
+    "Data": _data,
+    "Masks: where is the tumour": _masks,
+    "Answers: is there one": _answers,
+    "Trivial baselines": _baselines,
+    "Shortcuts": _probes,
+    "Are the probabilities right": _calibration,
+    "Does it know where it is wrong": _uncertainty,
+    "Where it looks": _gradcam,
+    "Where it fails": _failures,
+    "Controls and ablations": _ablation,
+    "Every patient once": _crossval,
+    "Stage by stage": _stages,
+    "What was tried": _log,
+    "Training": _history,
+    "Cost": _cost,
+    "For comparison with earlier work": _prior_work,
+    "Words": lambda found: GLOSSARY,
+}
 
-def report_markdown(found:dict, # of `read_run`
-                   )->str: # the whole page
+
+def report_markdown(
+    found: dict,  # of `read_run`
+) -> str:  # the whole page
     "Write all sections; each figure is saved beside the results."
     of = dig(found, "evaluation.checkpoint") or {}
-    lead = f"Made from the files in `results/{found['run']}`" + (f", checkpoint `{of['name']}`, weights `{of['weights_hash']}`" if of else "") + "."
+    lead = (
+        f"Made from the files in `results/{found['run']}`"
+        + (f", checkpoint `{of['name']}`, weights `{of['weights_hash']}`" if of else "")
+        + "."
+    )
     parts = [f"## {title}\n\n{section(found)}" for title, section in SECTIONS.items()]
     return "\n\n".join([f"# Run {found['run']}", lead, *parts]) + "\n"
 
@@ -600,16 +970,19 @@ HEAD = """<!doctype html>
 {body}</main></body></html>
 """
 
-def _inline(source:str, folder:Path)->str:
+
+def _inline(source: str, folder: Path) -> str:
     "A local picture as a data address; what lies outside the folder stays a link."
-    path = (folder/source).resolve()
-    if not (path.is_file() and path.is_relative_to(folder.resolve())): return source
+    path = (folder / source).resolve()
+    if not (path.is_file() and path.is_relative_to(folder.resolve())):
+        return source
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 # %% ../nbs/36_report.ipynb #d0b9ed17
-def to_html(text:str, # Markdown with tables
-            folder:str|Path=".", # where its pictures are; they go into the page
-           )->str: # a page that needs nothing else
+def to_html(
+    text: str,  # Markdown with tables
+    folder: str | Path = ".",  # where its pictures are; they go into the page
+) -> str:  # a page that needs nothing else
     "Convert Markdown to one self-contained page with a table of contents; raw HTML in the text stays text."
     md, links = MarkdownIt("commonmark", {"html": False}).enable("table"), []
     tokens = md.parse(text)
@@ -617,53 +990,68 @@ def to_html(text:str, # Markdown with tables
         if mark.type == "heading_open" and mark.tag == "h2":
             mark.attrSet("id", f"s{len(links)}")
             links.append(f'<a href="#s{len(links)}">{md.renderInline(inline.content)}</a>')
-    body = re.sub(r'(?<=<img src=")[^"]+', lambda m: _inline(m[0], Path(folder)), md.renderer.render(tokens, md.options, {}))
-    if links: body = body.replace("<h2", f'<nav aria-label="Contents">{"".join(links)}</nav>\n<h2', 1)
+    body = re.sub(
+        r'(?<=<img src=")[^"]+', lambda m: _inline(m[0], Path(folder)), md.renderer.render(tokens, md.options, {})
+    )
+    if links:
+        body = body.replace("<h2", f'<nav aria-label="Contents">{"".join(links)}</nav>\n<h2', 1)
     title = md.renderInline(text.partition("\n")[0].removeprefix("# "))
     return HEAD.format(title=title, style=STYLE, body=body)
 
 # %% ../nbs/36_report.ipynb #ae3ab6e6
-def write_report(run:str, # name of the run
-                 root:str|Path=".", # where results/ is
-                 store:Store|None=None, # prepared slices; counted into data.json when given
-                 pictures:bool=False, # show patients? then the page is report_pictures, which must stay on this machine
-                )->Path: # report.html; report.md stands beside it
+def write_report(
+    run: str,  # name of the run
+    root: str | Path = ".",  # where results/ is
+    store: Store | None = None,  # prepared slices; counted into data.json when given
+    pictures: bool = False,  # show patients? then the page is report_pictures, which must stay on this machine
+) -> Path:  # report.html; report.md stands beside it
     "Write report.md and a self-contained report.html from what is on file; raises `UserError` when there is nothing."
-    folder = Path(root)/"results"/run
-    if store is not None and folder.is_dir(): write_json(folder/"data.json", describe_data(store))
+    folder = Path(root) / "results" / run
+    if store is not None and folder.is_dir():
+        write_json(folder / "data.json", describe_data(store))
     found = read_run(run, root)
     found["cost"] = measure_cost(found["recipe"]) if found["recipe"] else None
-    text, page = report_markdown({**found, "pictures": pictures}), folder/f"report{'_pictures'*pictures}.html"
-    with atomic_path(page.with_suffix(".md")) as tmp: tmp.write_text(text, encoding="utf-8")
-    with atomic_path(page) as tmp: tmp.write_text(to_html(text, folder), encoding="utf-8")
+    text, page = report_markdown({**found, "pictures": pictures}), folder / f"report{'_pictures' * pictures}.html"
+    with atomic_path(page.with_suffix(".md")) as tmp:
+        tmp.write_text(text, encoding="utf-8")
+    with atomic_path(page) as tmp:
+        tmp.write_text(to_html(text, folder), encoding="utf-8")
     return page
 
 # %% ../nbs/36_report.ipynb #5e359020
 SCOPE = """diagnosis, treatment, or pictures other than axial brain MRI slices; children, treated patients and other tumours were not
 looked at"""
 
-def _network_facts(meta:dict)->dict:
+
+def _network_facts(meta: dict) -> dict:
     "What the network is and how it was trained."
     net, recipe = meta.get("architecture") or {}, meta.get("recipe") or {}
     stages = ", ".join(f"{recipe[s]['steps']} steps of {s}" for s in STAGES if recipe.get(s))
-    return {"Architecture": f"U-Net encoder shared by a mask decoder and a head: base {net.get('base')}, depth {net.get('depth')}, "
-                            f"{net.get('norm')} norm, dropout {net.get('dropout')}",
-            "Training": stages and f"{stages}; these weights: {meta.get('run_stage')}, step {meta.get('step')}",
-            "Recipe": recipe and f"`{recipe.get('name')}` ({meta.get('recipe_fingerprint')}), seed {recipe.get('seed')}",
-            "Software": ", ".join(f"{k} {v}" for k, v in (meta.get("runtime") or {}).items())}
+    return {
+        "Architecture": f"U-Net encoder shared by a mask decoder and a head: base {net.get('base')}, depth {net.get('depth')}, "
+        f"{net.get('norm')} norm, dropout {net.get('dropout')}",
+        "Training": stages and f"{stages}; these weights: {meta.get('run_stage')}, step {meta.get('step')}",
+        "Recipe": recipe and f"`{recipe.get('name')}` ({meta.get('recipe_fingerprint')}), seed {recipe.get('seed')}",
+        "Software": ", ".join(f"{k} {v}" for k, v in (meta.get("runtime") or {}).items()),
+    }
 
 # %% ../nbs/36_report.ipynb #0650682b
-def _card_facts(meta:dict)->list[dict]:
+def _card_facts(meta: dict) -> list[dict]:
     "What model.json knows, in the order of the reporting guidelines."
     cut, unit = meta.get("thresholds") or {}, f"slices of {meta.get('input_size', '?')} pixels"
-    facts = {"Intended use": meta.get("intended_use"), "Not for": SCOPE,
+    facts = {
+        "Intended use": meta.get("intended_use"),
+        "Not for": SCOPE,
         "Input": f"{', '.join(meta.get('modalities') or ['?'])}, {unit}, {meta.get('normalisation', 'normalisation unknown')}",
-        "Output": "tumour probability per pixel and per slice", "Training data": ", ".join(meta.get("sources") or []),
+        "Output": "tumour probability per pixel and per slice",
+        "Training data": ", ".join(meta.get("sources") or []),
         "Split": meta.get("split_hash") and f"by patient and duplicate group, `{meta['split_hash']}`",
         "Store": meta.get("store_fingerprint"),
-        "Reference standard": "masks and labels as their publishers made them; see each data set's paper", **_network_facts(meta),
+        "Reference standard": "masks and labels as their publishers made them; see each data set's paper",
+        **_network_facts(meta),
         "Operating points": ", ".join(f"{k} {v:.3f}" for k, v in cut.items() if v is not None),
-        "Temperature": f"{meta.get('temperature') or 1:.2f}"}
+        "Temperature": f"{meta.get('temperature') or 1:.2f}",
+    }
     return [{"item": k, "content": v or "unknown"} for k, v in facts.items()]
 
 # %% ../nbs/36_report.ipynb #c07beccc
@@ -678,41 +1066,67 @@ Predictor("FOLDER").predict("scan.nii.gz")      # FOLDER: where this file lies
 ```"""
 
 # %% ../nbs/36_report.ipynb #99c92aff
-def _scored_on(e:dict|None)->str:
+def _scored_on(e: dict | None) -> str:
     "Who is behind the scores."
-    if not e: return "not scored yet"
+    if not e:
+        return "not scored yet"
     split, new = e.get("split") or {}, f"; never trained on: {', '.join(e['external'])}" if e["external"] else ""
     who = f"split {split.get('part')} (`{split.get('hash')}`): {e['n']['patients']} patients or pictures, {e['n']['slices']} slices{new}"
     return f"{who}. **{OWN}**" if split.get("training_cases") else who
 
 # %% ../nbs/36_report.ipynb #aec227db
-def write_model_card(checkpoint:str|Path, # folder with model.json
-                     evaluation:dict|None=None, # content of evaluation.json; None: no results in the card
-                     data:dict|None=None, # content of data.json; left out unless it is of the split that the weights were trained with
-                    )->Path: # README.md beside model.json
+def write_model_card(
+    checkpoint: str | Path,  # folder with model.json
+    evaluation: dict | None = None,  # content of evaluation.json; None: no results in the card
+    data: dict
+    | None = None,  # content of data.json; left out unless it is of the split that the weights were trained with
+) -> Path:  # README.md beside model.json
     "Write the model card of a checkpoint; raises `UserError` when the evaluation is of other weights."
     folder = Path(checkpoint)
-    meta, of = read_json(folder/"model.json"), dig(evaluation, "checkpoint.weights_hash")
-    if of and of != file_hash(folder/"model.safetensors")[:16]:
-        raise UserError(f"the evaluation is of other weights than {folder}", got=of, cure="evaluate this checkpoint first")
+    meta, of = read_json(folder / "model.json"), dig(evaluation, "checkpoint.weights_hash")
+    if of and of != file_hash(folder / "model.safetensors")[:16]:
+        raise UserError(
+            f"the evaluation is of other weights than {folder}", got=of, cure="evaluate this checkpoint first"
+        )
     results = ["Not evaluated yet: `brainmtl evaluate` writes the scores."]
     if evaluation:
-        results = ["\n".join(plain_sentences(evaluation)), *(task_table(result_rows(evaluation), t) for t in ("masks", "answers"))]
+        results = [
+            "\n".join(plain_sentences(evaluation)),
+            *(task_table(result_rows(evaluation), t) for t in ("masks", "answers")),
+        ]
     title = f"# Model card: {'/'.join(folder.absolute().parts[-2:])}"
     of_training = data and data["split_hash"] == meta.get("split_hash")
-    parts = [title, "**Research only, not for diagnosis.**", markdown_table(_card_facts(meta) + [{"item": "Scored on", "content": _scored_on(evaluation)}]),
-             *(["## Data", markdown_table(data["rows"]), _twins(data.get("duplicates"))] if of_training else []), "## Results", *results, "## Limits", LIMITS, "## Use", USE]
-    with atomic_path(folder/"README.md") as tmp: tmp.write_text("\n\n".join(filter(None, parts)) + "\n", encoding="utf-8")
-    return folder/"README.md"
+    parts = [
+        title,
+        "**Research only, not for diagnosis.**",
+        markdown_table(_card_facts(meta) + [{"item": "Scored on", "content": _scored_on(evaluation)}]),
+        *(["## Data", markdown_table(data["rows"]), _twins(data.get("duplicates"))] if of_training else []),
+        "## Results",
+        *results,
+        "## Limits",
+        LIMITS,
+        "## Use",
+        USE,
+    ]
+    with atomic_path(folder / "README.md") as tmp:
+        tmp.write_text("\n\n".join(filter(None, parts)) + "\n", encoding="utf-8")
+    return folder / "README.md"
 
 # %% ../nbs/36_report.ipynb #a08abcf0
-def write_cards(run:str, # name of the run; checkpoints/RUN or its stages hold weights
-                root:str|Path=".", # where checkpoints/ and results/ are
-               )->list[Path]: # the cards, README.md in each checkpoint
+def write_cards(
+    run: str,  # name of the run; checkpoints/RUN or its stages hold weights
+    root: str | Path = ".",  # where checkpoints/ and results/ are
+) -> list[Path]:  # the cards, README.md in each checkpoint
     "Write the model card of every checkpoint of a run from the results on file."
-    folder, results = Path(root)/"checkpoints"/run, Path(root)/"results"/run
-    scores = [read_json(p) for p in (results/"evaluation.json", *sorted(results.glob("*/evaluation.json"))) if p.is_file()]
+    folder, results = Path(root) / "checkpoints" / run, Path(root) / "results" / run
+    scores = [
+        read_json(p) for p in (results / "evaluation.json", *sorted(results.glob("*/evaluation.json"))) if p.is_file()
+    ]
     of = {e["checkpoint"]["weights_hash"]: e for e in reversed(scores) if dig(e, "checkpoint.weights_hash")}
-    data = read_json(results/"data.json") if (results/"data.json").is_file() else None
-    trained = [p for p in (folder, *(folder/s for s in STAGES)) if (p/"model.json").is_file() and (p/"model.safetensors").is_file()]
-    return [write_model_card(p, of.get(file_hash(p/"model.safetensors")[:16]), data) for p in trained]
+    data = read_json(results / "data.json") if (results / "data.json").is_file() else None
+    trained = [
+        p
+        for p in (folder, *(folder / s for s in STAGES))
+        if (p / "model.json").is_file() and (p / "model.safetensors").is_file()
+    ]
+    return [write_model_card(p, of.get(file_hash(p / "model.safetensors")[:16]), data) for p in trained]

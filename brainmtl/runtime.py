@@ -21,64 +21,83 @@ from .files import UserError
 @dataclass(frozen=True)
 class Runtime:
     "Where and how tensors are computed."
-    device: torch.device                                  # cpu, cuda or mps
-    dtype: torch.dtype                                    # of convolutions: bfloat16 where the hardware has it, else float32
 
-    def move(self,
-             x:Tensor, # image batch (B, C, H, W)
-            )->Tensor: # the same on the device, channels last
+    device: torch.device  # cpu, cuda or mps
+    dtype: torch.dtype  # of convolutions: bfloat16 where the hardware has it, else float32
+
+    def move(
+        self,
+        x: Tensor,  # image batch (B, C, H, W)
+    ) -> Tensor:  # the same on the device, channels last
         "Bring a batch to the device in the layout that convolutions like."
         return x.to(self.device, non_blocking=True, memory_format=torch.channels_last)
 
-    def place(self,
-              model:nn.Module, # any network of 2-D convolutions
-             )->nn.Module: # the same network, moved
+    def place(
+        self,
+        model: nn.Module,  # any network of 2-D convolutions
+    ) -> nn.Module:  # the same network, moved
         "Bring a network to the device in channels-last layout."
         return model.to(self.device).to(memory_format=torch.channels_last)
 
-    def autocast(self)->AbstractContextManager: # to be used in a `with`
+    def autocast(self) -> AbstractContextManager:  # to be used in a `with`
         "Compute convolutions in `dtype`; does nothing in float32."
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
-    def describe(self)->dict: # plain values for JSON
+    def describe(self) -> dict:  # plain values for JSON
         "Say what was chosen, for `model.json`."
-        return {"device": self.device.type, "precision": str(self.dtype).removeprefix("torch."), "torch": torch.__version__}
+        return {
+            "device": self.device.type,
+            "precision": str(self.dtype).removeprefix("torch."),
+            "torch": torch.__version__,
+        }
 
 # %% ../nbs/01_runtime.ipynb #3316ec26
-def has_bf16(device:torch.device, # the device asked about
-            )->bool: # True when bfloat16 is multiplied natively
+def has_bf16(
+    device: torch.device,  # the device asked about
+) -> bool:  # True when bfloat16 is multiplied natively
     "Ask the hardware for native bfloat16 (AMX or AVX512-BF16 on a CPU, Ampere or newer on a GPU)."
-    if device.type == "cuda": return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
-def choose_runtime(device:str|None=None, # "cpu", "cuda", "cuda:1", "mps"; None: the best there is
-                   precision:str|None=None, # "bf16" or "fp32"; None: bf16 where the hardware has it
-                  )->Runtime: # the choice
+
+def choose_runtime(
+    device: str | None = None,  # "cpu", "cuda", "cuda:1", "mps"; None: the best there is
+    precision: str | None = None,  # "bf16" or "fp32"; None: bf16 where the hardware has it
+) -> Runtime:  # the choice
     "Choose device and precision; raises `UserError` for a device that is not there or an unknown precision."
-    if precision not in (None, "bf16", "fp32"): raise UserError("precision must be bf16 or fp32", got=precision)
+    if precision not in (None, "bf16", "fp32"):
+        raise UserError("precision must be bf16 or fp32", got=precision)
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try: chosen = torch.device(device or best)
-    except RuntimeError: raise UserError("unknown device", got=device, cure="use cpu, cuda or mps") from None
-    if chosen.type == "cuda" and not torch.cuda.is_available(): raise UserError("no CUDA device found", got=device, cure="use --device cpu")
+    try:
+        chosen = torch.device(device or best)
+    except RuntimeError:
+        raise UserError("unknown device", got=device, cure="use cpu, cuda or mps") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("no CUDA device found", got=device, cure="use --device cpu")
     bf16 = has_bf16(chosen) if precision is None else precision == "bf16"
     return Runtime(chosen, torch.bfloat16 if bf16 else torch.float32)
 
 # %% ../nbs/01_runtime.ipynb #7565e3b7
-def seed_everything(seed:int, # any integer
-                   )->None: # nothing
+def seed_everything(
+    seed: int,  # any integer
+) -> None:  # nothing
     "Seed Python, NumPy and torch (all devices)."
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
-def step_seed(seed:int, # the run's seed
-              *position:int, # stage and step, or any other place in the run
-             )->int: # a seed of its own for this place, 63 bits
+
+def step_seed(
+    seed: int,  # the run's seed
+    *position: int,  # stage and step, or any other place in the run
+) -> int:  # a seed of its own for this place, 63 bits
     "Mix a seed with a position, so that every step draws its own numbers and a resumed run needs no saved generator."
     return int(np.random.SeedSequence([seed, *position]).generate_state(1, np.uint64)[0] >> 1)
 
 # %% ../nbs/01_runtime.ipynb #ba18e92d
-def make_accelerator(runtime:Runtime, # the choice of `choose_runtime`
-                    )->Accelerator: # Accelerate's handle on this process and its peers
+def make_accelerator(
+    runtime: Runtime,  # the choice of `choose_runtime`
+) -> Accelerator:  # Accelerate's handle on this process and its peers
     "Join the processes that `torchrun` or `accelerate launch` started; precision stays with `Runtime.autocast`."
     return Accelerator(cpu=runtime.device.type == "cpu", mixed_precision="no")

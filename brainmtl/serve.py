@@ -39,17 +39,21 @@ except ModuleNotFoundError:
 from .files import UserError, need_extra
 from .predict import NOTICE, PredictionResult, Predictor, as_predictor, blend, input_kind
 
-PACKAGES = "fastapi", "starlette", "uvicorn", "python_multipart" # of the extra `serve`
+PACKAGES = "fastapi", "starlette", "uvicorn", "python_multipart"  # of the extra `serve`
 
 # %% ../nbs/42_serve.ipynb #af5d562e
-class _TooLarge(Exception): "The body grew past the limit."
+class _TooLarge(Exception):
+    "The body grew past the limit."
+
 
 class _BodyLimit:
     "ASGI layer that refuses a large body: by its announced length before a byte is read, else once the counted bytes pass the limit."
 
-    def __init__(self,
-                 app:Callable, # the ASGI application behind
-                 limit:int): # bytes
+    def __init__(
+        self,
+        app: Callable,  # the ASGI application behind
+        limit: int,
+    ):  # bytes
         self.app, self.limit = app, limit
 
     async def __call__(self, scope, receive, send):
@@ -57,13 +61,17 @@ class _BodyLimit:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self.limit: raise _TooLarge
+            if seen > self.limit:
+                raise _TooLarge
             return message
+
         seen, length = 0, dict(scope.get("headers", ())).get(b"content-length", b"0")
         try:
-            if int(length) > self.limit: raise _TooLarge
+            if int(length) > self.limit:
+                raise _TooLarge
             await self.app(scope, counted, send)
-        except _TooLarge: await self._refuse(scope, receive, send)
+        except _TooLarge:
+            await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope, receive, send):
         answer = {"detail": f"the upload must have at most {self.limit} bytes"}
@@ -73,92 +81,122 @@ class _BodyLimit:
 class Service:
     "One predictor behind a lock and a short queue."
 
-    def __init__(self,
-                 predictor:Predictor, # the loaded model
-                 token:str|None=None, # what a request must bring as `Authorization: Bearer …`; None: nothing
-                 queue:int=16, # requests in the house at once, the one being answered included; more get 503
-                 max_bytes:int=64 * 2**20, # of a request's body
-                 max_files:int=32, # in one request
-                 upload_seconds:float=60.): # for a body to arrive
+    def __init__(
+        self,
+        predictor: Predictor,  # the loaded model
+        token: str | None = None,  # what a request must bring as `Authorization: Bearer …`; None: nothing
+        queue: int = 16,  # requests in the house at once, the one being answered included; more get 503
+        max_bytes: int = 64 * 2**20,  # of a request's body
+        max_files: int = 32,  # in one request
+        upload_seconds: float = 60.0,
+    ):  # for a body to arrive
         self.predictor, self.token, self.queue, self.max_bytes = predictor, token, queue, max_bytes
         self.max_files, self.upload_seconds = max_files, upload_seconds
-        self.lock, self.waiting, self.pace = asyncio.Lock(), 0, 1.
+        self.lock, self.waiting, self.pace = asyncio.Lock(), 0, 1.0
         self.worker = ThreadPoolExecutor(1, "model")
         self.answers, self.seconds = Counter(), Counter()
 
 # %% ../nbs/42_serve.ipynb #2a7800b2
 @patch
-async def _allow(self:Service,
-                request:Request, # any request
-               )->None: # nothing; 401 or 403 otherwise
+async def _allow(
+    self: Service,
+    request: Request,  # any request
+) -> None:  # nothing; 401 or 403 otherwise
     "Let a request in that has the token and comes from no other web page."
     origin, host = request.headers.get("origin"), request.headers.get("host", "")
-    if origin and urlsplit(origin).netloc != host: raise HTTPException(403, "requests from other web pages are refused")
+    if origin and urlsplit(origin).netloc != host:
+        raise HTTPException(403, "requests from other web pages are refused")
     if not self.token and not is_loopback(urlsplit(f"//{host}").hostname):
         raise HTTPException(403, "this server answers its own machine only")
     given = request.headers.get("authorization", "").encode()
-    if self.token and request.url.path != "/health" and not secrets.compare_digest(given, f"Bearer {self.token}".encode()):
+    if (
+        self.token
+        and request.url.path != "/health"
+        and not secrets.compare_digest(given, f"Bearer {self.token}".encode())
+    ):
         raise HTTPException(401, "this server asks for a token", {"WWW-Authenticate": "Bearer"})
 
-def is_loopback(host:str|None, # a name or an address
-               )->bool: # True for localhost, 127.0.0.0/8 and ::1
+
+def is_loopback(
+    host: str | None,  # a name or an address
+) -> bool:  # True for localhost, 127.0.0.0/8 and ::1
     "Does an address never leave this machine?"
-    try: return host == "localhost" or ip_address(host or "").is_loopback
-    except ValueError: return False
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
 
 # %% ../nbs/42_serve.ipynb #28a51848
 @patch
-async def _slot(self:Service)->AsyncIterator[None]: # a dependency of FastAPI
+async def _slot(self: Service) -> AsyncIterator[None]:  # a dependency of FastAPI
     "Hold a place in the queue while a request is read and answered; answer 503 with `Retry-After` when there is none."
     if self.waiting >= self.queue:
-        raise HTTPException(503, "the queue is full, try again later", {"Retry-After": str(1 + round(self.waiting * self.pace))})
+        raise HTTPException(
+            503, "the queue is full, try again later", {"Retry-After": str(1 + round(self.waiting * self.pace))}
+        )
     self.waiting += 1
-    try: yield
-    finally: self.waiting -= 1
+    try:
+        yield
+    finally:
+        self.waiting -= 1
+
 
 @patch
-async def _uploads(self:Service,
-                  request:Request, # a multipart form
-                 )->list[tuple[str, bytes]]: # cleaned name and content of each file
+async def _uploads(
+    self: Service,
+    request: Request,  # a multipart form
+) -> list[tuple[str, bytes]]:  # cleaned name and content of each file
     "Read the uploaded files into memory; nothing is ever written to disk."
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise HTTPException(415, "send the file as multipart/form-data, as `curl -F file=@scan.nii.gz` does")
     parser = MultiPartParser(request.headers, request.stream(), max_files=self.max_files, max_fields=8)
     parser.spool_max_size = self.max_bytes + 1
-    try: form = await asyncio.wait_for(parser.parse(), self.upload_seconds)
-    except TimeoutError: raise HTTPException(408, "the upload took too long") from None
-    except (MultiPartException, KeyError, ValueError): raise HTTPException(400, "the form is damaged or has too many parts") from None
+    try:
+        form = await asyncio.wait_for(parser.parse(), self.upload_seconds)
+    except TimeoutError:
+        raise HTTPException(408, "the upload took too long") from None
+    except (MultiPartException, KeyError, ValueError):
+        raise HTTPException(400, "the form is damaged or has too many parts") from None
     files = [(clean_name(f.filename), await f.read()) for _, f in form.multi_items() if isinstance(f, UploadFile)]
-    if not files: raise HTTPException(422, "the form holds no file; name the field `file`")
+    if not files:
+        raise HTTPException(422, "the form holds no file; name the field `file`")
     return files
 
 # %% ../nbs/42_serve.ipynb #a6f766c6
-def clean_name(name:str|None, # what the client calls its file
-              )->str: # for showing only; never used as a path
+def clean_name(
+    name: str | None,  # what the client calls its file
+) -> str:  # for showing only; never used as a path
     "Keep the printable end of an uploaded file's name."
     return "".join(c for c in re.split(r"[/\\]", name or "")[-1] if c.isprintable())[-80:] or "upload"
 
+
 @patch
-async def _work(self:Service,
-               f:Callable, # what to do, in another thread
-               *args:Any, # its arguments
-              )->Any: # its result
+async def _work(
+    self: Service,
+    f: Callable,  # what to do, in another thread
+    *args: Any,  # its arguments
+) -> Any:  # its result
     "Do one thing at a time, always in the same thread: torch keeps buffers for each thread it meets."
     async with self.lock:
         start = perf_counter()
-        try: return await asyncio.get_running_loop().run_in_executor(self.worker, f, *args)
-        finally: self.pace = .8 * self.pace + .2 * (perf_counter() - start)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.worker, f, *args)
+        finally:
+            self.pace = 0.8 * self.pace + 0.2 * (perf_counter() - start)
 
 # %% ../nbs/42_serve.ipynb #355fb0b0
-def png(picture:np.ndarray, # uint8 (H, W) or (H, W, 3)
-       )->str: # base64 of a PNG file
+def png(
+    picture: np.ndarray,  # uint8 (H, W) or (H, W, 3)
+) -> str:  # base64 of a PNG file
     "Encode a picture for JSON."
     out = BytesIO()
     Image.fromarray(picture).save(out, "PNG")
     return b64encode(out.getvalue()).decode()
 
-def run_lengths(mask:np.ndarray, # (H, W), values {0, 1}
-               )->dict: # "size": [H, W], "counts": lengths of runs row by row, zeros first
+
+def run_lengths(
+    mask: np.ndarray,  # (H, W), values {0, 1}
+) -> dict:  # "size": [H, W], "counts": lengths of runs row by row, zeros first
     "Encode a mask as run lengths."
     flat = np.concatenate([[0], np.asarray(mask, np.uint8).ravel(), [2]])
     edges = np.flatnonzero(np.diff(flat))
@@ -167,68 +205,97 @@ def run_lengths(mask:np.ndarray, # (H, W), values {0, 1}
 # %% ../nbs/42_serve.ipynb #328412e8
 CAM_COLOUR, SPREAD_COLOUR = (213, 94, 0), (86, 180, 233)  # vermilion and sky blue of Okabe and Ito's palette
 
-@patch
-def _predicted(self:Service,
-              upload:tuple[str, bytes], # cleaned name and content
-              uncertainty:int, # thinned networks; 0: none
-             )->PredictionResult: # 415 for a file of another kind, 422 for one that cannot be read
-    "Ask the predictor about an upload."
-    name, data = upload
-    try: input_kind(data, name)
-    except UserError as e: raise HTTPException(415, str(e)) from None
-    return self.predictor.predict(data, uncertainty, name)
 
 @patch
-def _multitask(self:Service, upload:tuple[str, bytes], uncertainty:int, gradcam:bool, mask:str)->dict:
+def _predicted(
+    self: Service,
+    upload: tuple[str, bytes],  # cleaned name and content
+    uncertainty: int,  # thinned networks; 0: none
+) -> PredictionResult:  # 415 for a file of another kind, 422 for one that cannot be read
+    "Ask the predictor about an upload."
+    name, data = upload
+    try:
+        input_kind(data, name)
+    except UserError as e:
+        raise HTTPException(415, str(e)) from None
+    return self.predictor.predict(data, uncertainty, name)
+
+
+@patch
+def _multitask(self: Service, upload: tuple[str, bytes], uncertainty: int, gradcam: bool, mask: str) -> dict:
     "Everything about one picture, or about the slice of a volume that shows the most tumour."
     result = self._predicted(upload, uncertainty)
     s = result.best
-    drawn, grey = (result.plane(result.drawn[s]) >= .5).astype(np.uint8), result.background(s)
-    answer = {**result.to_json(), "mask_format": mask, "mask": run_lengths(drawn) if mask == "rle" else png(drawn * 255),
-              "overlay_png": png(np.asarray(result.overlay()))}
-    if gradcam: answer["gradcam_png"] = png(blend(grey, result.plane(self.predictor.explain(result)), CAM_COLOUR, .7))
-    if uncertainty: answer["uncertainty_png"] = png(blend(grey, 2 * result.plane(result.seg_std[s]), SPREAD_COLOUR, .9))
+    drawn, grey = (result.plane(result.drawn[s]) >= 0.5).astype(np.uint8), result.background(s)
+    answer = {
+        **result.to_json(),
+        "mask_format": mask,
+        "mask": run_lengths(drawn) if mask == "rle" else png(drawn * 255),
+        "overlay_png": png(np.asarray(result.overlay())),
+    }
+    if gradcam:
+        answer["gradcam_png"] = png(blend(grey, result.plane(self.predictor.explain(result)), CAM_COLOUR, 0.7))
+    if uncertainty:
+        answer["uncertainty_png"] = png(blend(grey, 2 * result.plane(result.seg_std[s]), SPREAD_COLOUR, 0.9))
     return answer
 
 # %% ../nbs/42_serve.ipynb #8415f633
 @patch
-def _batch(self:Service, uploads:list[tuple[str, bytes]], uncertainty:int)->dict:
+def _batch(self: Service, uploads: list[tuple[str, bytes]], uncertainty: int) -> dict:
     "One record per file; a file that cannot be read costs a sentence, not the request."
+
     def one(upload):
-        try: return self._predicted(upload, uncertainty).to_json()
-        except UserError as e: return {"name": upload[0], "error": str(e)}
-        except HTTPException as e: return {"name": upload[0], "error": e.detail}
+        try:
+            return self._predicted(upload, uncertainty).to_json()
+        except UserError as e:
+            return {"name": upload[0], "error": str(e)}
+        except HTTPException as e:
+            return {"name": upload[0], "error": e.detail}
+
     records = [one(u) for u in uploads]
     return {"results": records, "failed": sum("error" in r for r in records), "notice": NOTICE}
 
+
 @patch
-def _volume(self:Service, upload:tuple[str, bytes], uncertainty:int, download:bool)->Any:
+def _volume(self: Service, upload: tuple[str, bytes], uncertainty: int, download: bool) -> Any:
     "The curve and the mask of a volume, on its own grid."
     result = self._predicted(upload, uncertainty)
-    if result.kind != "volume": raise UserError("this path takes NIfTI volumes", got="a picture", cure="send it to /predict_multitask")
+    if result.kind != "volume":
+        raise UserError("this path takes NIfTI volumes", got="a picture", cure="send it to /predict_multitask")
     data = result.mask_bytes()
-    if not download: return {**result.to_json(), "mask_nii_gz": b64encode(data).decode()}
-    headers = {"Content-Disposition": 'attachment; filename="mask.nii.gz"', "X-Notice": NOTICE, "X-Weights": result.model["weights"]}
+    if not download:
+        return {**result.to_json(), "mask_nii_gz": b64encode(data).decode()}
+    headers = {
+        "Content-Disposition": 'attachment; filename="mask.nii.gz"',
+        "X-Notice": NOTICE,
+        "X-Weights": result.model["weights"],
+    }
     return Response(data, media_type="application/gzip", headers=headers)
 
 # %% ../nbs/42_serve.ipynb #6a55974b
 PATHS = ("/predict_multitask", "/predict_batch", "/predict_volume", "/health", "/model", "/metrics")
 
+
 class _Meter:
     "ASGI layer that counts answers and seconds by path and status; paths that do not exist count as one."
 
-    def __init__(self,
-                 app:Callable, # the ASGI application behind
-                 service:Service): # keeps the counters
+    def __init__(
+        self,
+        app: Callable,  # the ASGI application behind
+        service: Service,
+    ):  # keeps the counters
         self.app, self.service = app, service
 
     async def __call__(self, scope, receive, send):
         async def noted(message):
             nonlocal status
-            if message["type"] == "http.response.start": status = message["status"]
+            if message["type"] == "http.response.start":
+                status = message["status"]
             await send(message)
+
         status, start, path = 500, perf_counter(), scope.get("path", "")
-        try: await self.app(scope, receive, noted)
+        try:
+            await self.app(scope, receive, noted)
         finally:
             key = (path if path in PATHS else "other", status)
             if scope["type"] == "http":
@@ -237,66 +304,120 @@ class _Meter:
 
 # %% ../nbs/42_serve.ipynb #0987c141
 @patch
-def _metrics_text(self:Service)->str: # Prometheus' text format
+def _metrics_text(self: Service) -> str:  # Prometheus' text format
     "Write the counters for a Prometheus scraper."
-    def lines(name, kind, values): return [f"# TYPE {name} {kind}", *(f"{name}{label} {value}" for label, value in values)]
-    def labelled(counter): return [(f'{{path="{p}",status="{s}"}}', round(v, 6)) for (p, s), v in sorted(counter.items())]
-    return "\n".join([*lines("brainmtl_answers_total", "counter", labelled(self.answers)),
-                      *lines("brainmtl_seconds_total", "counter", labelled(self.seconds)),
-                      *lines("brainmtl_waiting", "gauge", [("", self.waiting)])]) + "\n"
+
+    def lines(name, kind, values):
+        return [f"# TYPE {name} {kind}", *(f"{name}{label} {value}" for label, value in values)]
+
+    def labelled(counter):
+        return [(f'{{path="{p}",status="{s}"}}', round(v, 6)) for (p, s), v in sorted(counter.items())]
+
+    return (
+        "\n".join(
+            [
+                *lines("brainmtl_answers_total", "counter", labelled(self.answers)),
+                *lines("brainmtl_seconds_total", "counter", labelled(self.seconds)),
+                *lines("brainmtl_waiting", "gauge", [("", self.waiting)]),
+            ]
+        )
+        + "\n"
+    )
 
 # %% ../nbs/42_serve.ipynb #fab67f32
-EXAMPLE = {"name": "slice.png", "kind": "picture", "probability": 0.91, "decision": 1, "text": "Tumor detected", "tumour_px": 1260,
-           "tumour_ml": None, "looks_like_brain": True, "uncertainty": 0.03, "warnings": [], "shown_slice": 0,
-           "model": {"weights": "0123456789abcdef"}, "notice": NOTICE}
+EXAMPLE = {
+    "name": "slice.png",
+    "kind": "picture",
+    "probability": 0.91,
+    "decision": 1,
+    "text": "Tumor detected",
+    "tumour_px": 1260,
+    "tumour_ml": None,
+    "looks_like_brain": True,
+    "uncertainty": 0.03,
+    "warnings": [],
+    "shown_slice": 0,
+    "model": {"weights": "0123456789abcdef"},
+    "notice": NOTICE,
+}
 
-def form(field:str, # name of the field
-         many:bool=False, # may it be repeated?
-        )->dict: # for OpenAPI
+
+def form(
+    field: str,  # name of the field
+    many: bool = False,  # may it be repeated?
+) -> dict:  # for OpenAPI
     "Describe an upload form."
     file = {"type": "string", "format": "binary", "description": "PNG, JPEG, TIFF, .nii or .nii.gz"}
-    schema = {"type": "object", "required": [field], "properties": {field: {"type": "array", "items": file} if many else file}}
+    schema = {
+        "type": "object",
+        "required": [field],
+        "properties": {field: {"type": "array", "items": file} if many else file},
+    }
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
-def answers(example:dict, # a typical answer
-           )->dict: # for OpenAPI
+
+def answers(
+    example: dict,  # a typical answer
+) -> dict:  # for OpenAPI
     "Describe what a path may answer."
-    said = {401: "token missing", 408: "upload too slow", 413: "body too large", 415: "no picture and no NIfTI", 422: "cannot be read",
-            503: "queue full"}
-    return {200: {"content": {"application/json": {"example": example}}}, **{code: {"description": text} for code, text in said.items()}}
+    said = {
+        401: "token missing",
+        408: "upload too slow",
+        413: "body too large",
+        415: "no picture and no NIfTI",
+        422: "cannot be read",
+        503: "queue full",
+    }
+    return {
+        200: {"content": {"application/json": {"example": example}}},
+        **{code: {"description": text} for code, text in said.items()},
+    }
 
 # %% ../nbs/42_serve.ipynb #d6540d2e
 @patch
-def _add_predictions(self:Service,
-                    app:FastAPI, # the application
-                   )->None: # nothing
+def _add_predictions(
+    self: Service,
+    app: FastAPI,  # the application
+) -> None:  # nothing
     "Give the application its three prediction paths."
     samples = Query(0, ge=0, le=50, description="thinned networks asked for the spread; 0: no uncertainty")
-    def path(name, field, example, many=False):
-        return app.post(name, dependencies=[Depends(self._slot)], openapi_extra=form(field, many), responses=answers(example),
-                        response_model=None)
 
-    @path("/predict_multitask", "file", {**EXAMPLE, "mask": "iVBORw0…", "mask_format": "png", "overlay_png": "iVBORw0…"})
-    async def predict_multitask(request:Request, uncertainty:int=samples, gradcam:bool=False, mask:Literal["png", "rle"]="png"):
+    def path(name, field, example, many=False):
+        return app.post(
+            name,
+            dependencies=[Depends(self._slot)],
+            openapi_extra=form(field, many),
+            responses=answers(example),
+            response_model=None,
+        )
+
+    @path(
+        "/predict_multitask", "file", {**EXAMPLE, "mask": "iVBORw0…", "mask_format": "png", "overlay_png": "iVBORw0…"}
+    )
+    async def predict_multitask(
+        request: Request, uncertainty: int = samples, gradcam: bool = False, mask: Literal["png", "rle"] = "png"
+    ):
         "Probability, decision, mask and overlay of a picture, or of a volume's slice with the most tumour."
         return await self._work(self._multitask, (await self._uploads(request))[0], uncertainty, gradcam, mask)
 
     @path("/predict_batch", "files", {"results": [EXAMPLE], "failed": 0, "notice": NOTICE}, many=True)
-    async def predict_batch(request:Request, uncertainty:int=samples):
+    async def predict_batch(request: Request, uncertainty: int = samples):
         "One record per file."
         return await self._work(self._batch, await self._uploads(request), uncertainty)
 
     @path("/predict_volume", "file", {**EXAMPLE, "kind": "volume", "tumour_ml": 12.6, "mask_nii_gz": "H4sIA…"})
-    async def predict_volume(request:Request, uncertainty:int=samples, download:bool=False):
+    async def predict_volume(request: Request, uncertainty: int = samples, download: bool = False):
         "Curve, volume in mL and mask on the volume's own grid; `download=true` answers with the .nii.gz itself."
         return await self._work(self._volume, (await self._uploads(request))[0], uncertainty, download)
 
 # %% ../nbs/42_serve.ipynb #864e881f
 @patch
-def _add_reports(self:Service,
-                app:FastAPI, # the application
-               )->None: # nothing
+def _add_reports(
+    self: Service,
+    app: FastAPI,  # the application
+) -> None:  # nothing
     "Give the application the paths that say how it is."
+
     @app.get("/health")
     async def health():
         "Is the service up, and what does it answer with?"
@@ -314,13 +435,24 @@ def _add_reports(self:Service,
         return self._metrics_text()
 
 # %% ../nbs/42_serve.ipynb #800c2da7
-def make_app(service:Service, # predictor, token and limits
-            )->FastAPI: # an ASGI application
+def make_app(
+    service: Service,  # predictor, token and limits
+) -> FastAPI:  # an ASGI application
     "Put the service behind its doors; raises `UserError` when the extra `serve` is not installed."
     need_extra("the service", "serve", *PACKAGES)
-    app = FastAPI(title="brainmtl", description=NOTICE, version=service.predictor.card["version"], dependencies=[Depends(service._allow)])
-    async def unreadable(request, error): return JSONResponse({"detail": str(error)}, 422)
-    async def broken(request, error): return JSONResponse({"detail": "internal error"}, 500)
+    app = FastAPI(
+        title="brainmtl",
+        description=NOTICE,
+        version=service.predictor.card["version"],
+        dependencies=[Depends(service._allow)],
+    )
+
+    async def unreadable(request, error):
+        return JSONResponse({"detail": str(error)}, 422)
+
+    async def broken(request, error):
+        return JSONResponse({"detail": "internal error"}, 500)
+
     app.add_exception_handler(UserError, unreadable)
     app.add_exception_handler(Exception, broken)
     app.add_middleware(_BodyLimit, limit=service.max_bytes)
@@ -330,18 +462,23 @@ def make_app(service:Service, # predictor, token and limits
     return app
 
 # %% ../nbs/42_serve.ipynb #a03cc844
-def serve(model:str|Path|Predictor|None=None, # a checkpoint, or a loaded predictor; None: the reference model
-          host:str="127.0.0.1", # address to listen on; another than this machine's own needs a token
-          port:int=8000, # port to listen on
-          token:str|None=None, # what requests must bring; None: the environment variable BRAINMTL_TOKEN, if set
-          device:str|None=None, # "cpu", "cuda", …; None: the best there is
-          queue:int=16, # requests in the house at once
-          max_mb:int=64, # largest upload, MiB
-         )->None: # nothing, when the server was stopped
+def serve(
+    model: str | Path | Predictor | None = None,  # a checkpoint, or a loaded predictor; None: the reference model
+    host: str = "127.0.0.1",  # address to listen on; another than this machine's own needs a token
+    port: int = 8000,  # port to listen on
+    token: str | None = None,  # what requests must bring; None: the environment variable BRAINMTL_TOKEN, if set
+    device: str | None = None,  # "cpu", "cuda", …; None: the best there is
+    queue: int = 16,  # requests in the house at once
+    max_mb: int = 64,  # largest upload, MiB
+) -> None:  # nothing, when the server was stopped
     "Serve until Ctrl-C or SIGTERM, then finish what was begun; raises `UserError` for an open address without a token."
     need_extra("the service", "serve", *PACKAGES)
     token = token or os.environ.get("BRAINMTL_TOKEN")
     if not is_loopback(host) and not token:
-        raise UserError(f"listening on {host} needs a token", got="none", cure="set BRAINMTL_TOKEN, or listen on 127.0.0.1")
+        raise UserError(
+            f"listening on {host} needs a token", got="none", cure="set BRAINMTL_TOKEN, or listen on 127.0.0.1"
+        )
     app = make_app(Service(as_predictor(model, device), token, queue, max_mb * 2**20))
-    uvicorn.run(app, host=host, port=port, server_header=False, limit_concurrency=8 * queue, timeout_graceful_shutdown=30)
+    uvicorn.run(
+        app, host=host, port=port, server_header=False, limit_concurrency=8 * queue, timeout_graceful_shutdown=30
+    )

@@ -36,228 +36,329 @@ PICTURE_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 MAX_PIXELS, MAX_VOXELS = 25_000_000, 512**3
 
+
 @contextmanager
-def _reading(name:Any, expected:str):
+def _reading(name: Any, expected: str):
     "Turn whatever a decoder raises into one `UserError`."
-    try: yield
-    except FileNotFoundError: raise UserError(f"{name} does not exist", cure="check the path") from None
-    except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, zlib.error, IsalError, struct.error,
-            ImageFileError, HeaderDataError, Image.DecompressionBombError) as e:
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{name} does not exist", cure="check the path") from None
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        KeyError,
+        IndexError,
+        TypeError,
+        OverflowError,
+        zlib.error,
+        IsalError,
+        struct.error,
+        ImageFileError,
+        HeaderDataError,
+        Image.DecompressionBombError,
+    ) as e:
         reason = (str(e).splitlines() or [type(e).__name__])[0]
-        raise UserError(f"{name} is not a readable {expected}", reason, "copy or download the file again, or remove it") from e
+        raise UserError(
+            f"{name} is not a readable {expected}", reason, "copy or download the file again, or remove it"
+        ) from e
 
 # %% ../nbs/03_sources.ipynb #bc735b2d
-def _open_picture(file:str|Path|BinaryIO, name:Any)->Image.Image:
+def _open_picture(file: str | Path | BinaryIO, name: Any) -> Image.Image:
     "Open by content, not by name; refuses more than `MAX_PIXELS` before anything is decoded."
     picture = Image.open(file, formats=PICTURE_FORMATS)
-    if picture.width*picture.height > MAX_PIXELS:
-        raise UserError(f"{name} is too large, at most {MAX_PIXELS/1e6:.0f} megapixels are read", f"{picture.width}×{picture.height}",
-                        "scale it down")
+    if picture.width * picture.height > MAX_PIXELS:
+        raise UserError(
+            f"{name} is too large, at most {MAX_PIXELS / 1e6:.0f} megapixels are read",
+            f"{picture.width}×{picture.height}",
+            "scale it down",
+        )
     return picture
 
-def _grey(picture:Image.Image)->np.ndarray:
+
+def _grey(picture: Image.Image) -> np.ndarray:
     "One float32 channel: 16-bit and float as they are, transparency laid on black, colour by its luminance."
-    if picture.mode.startswith(("I", "F")): return np.asarray(picture).astype(np.float32)
+    if picture.mode.startswith(("I", "F")):
+        return np.asarray(picture).astype(np.float32)
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture)
-    if picture.mode not in ("L", "1"): picture = picture.convert("RGB")
+    if picture.mode not in ("L", "1"):
+        picture = picture.convert("RGB")
     return np.asarray(picture.convert("L")).astype(np.float32)
 
-def read_picture(file:str|Path|BinaryIO, # a path, or an open binary file
-                 name:str|None=None, # what to call it in messages; the path when left out
-                )->np.ndarray: # (rows, columns) float32, in the file's own grey values
+
+def read_picture(
+    file: str | Path | BinaryIO,  # a path, or an open binary file
+    name: str | None = None,  # what to call it in messages; the path when left out
+) -> np.ndarray:  # (rows, columns) float32, in the file's own grey values
     "Read a picture as grey values, turned upright as its EXIF orientation says; raises `UserError` when the content is no picture."
     with _reading(name or file, "picture"), _open_picture(file, name or file) as picture:
         return _grey(ImageOps.exif_transpose(picture))
 
 # %% ../nbs/03_sources.ipynb #17c6a851
 @contextmanager
-def _open_nifti(path:str|Path):
+def _open_nifti(path: str | Path):
     "A NIfTI file as nibabel opens it, but decompressed by ISA-L, which takes less than half of zlib's time."
     volume = nib.load(path)
-    if set(volume.file_map) != {"image"} or not str(path).lower().endswith(".gz"): yield volume
+    if set(volume.file_map) != {"image"} or not str(path).lower().endswith(".gz"):
+        yield volume
     else:
-        with igzip.open(path) as stream: yield volume.from_file_map({"image": nib.FileHolder(str(path), stream)})
+        with igzip.open(path) as stream:
+            yield volume.from_file_map({"image": nib.FileHolder(str(path), stream)})
 
-def _voxels(volume:Any, whole:bool)->np.ndarray:
+
+def _voxels(volume: Any, whole: bool) -> np.ndarray:
     "Its numbers as float32; with `whole` integers that need no scaling stay what they are."
     data = volume.dataobj
-    if whole and data.dtype.kind in "iu" and (data.slope, data.inter) == (1, 0): return np.array(data)
-    with np.errstate(over="ignore"): return volume.get_fdata(dtype=np.float32, caching="unchanged")
+    if whole and data.dtype.kind in "iu" and (data.slope, data.inter) == (1, 0):
+        return np.array(data)
+    with np.errstate(over="ignore"):
+        return volume.get_fdata(dtype=np.float32, caching="unchanged")
 
 # %% ../nbs/03_sources.ipynb #ef9340df
-def read_nifti(path:str|Path, # .nii or .nii.gz
-               whole:bool=False, # give integers that are stored without a scale as they are?
-              )->tuple[np.ndarray, np.ndarray]: # (X, Y, Z) float32 (or integers), NaN as stored; affine (4, 4), voxel index → world mm
+def read_nifti(
+    path: str | Path,  # .nii or .nii.gz
+    whole: bool = False,  # give integers that are stored without a scale as they are?
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # (X, Y, Z) float32 (or integers), NaN as stored; affine (4, 4), voxel index → world mm
     "Read one volume with its affine; raises `UserError` when it is damaged, not 3-D, or its affine is unusable."
     with _reading(path, "NIfTI volume"), _open_nifti(path) as volume:
         if np.prod(volume.shape, dtype=float) > MAX_VOXELS:
-            raise UserError(f"{path} is too large, at most {MAX_VOXELS:,} voxels are read", f"{volume.shape}", "crop or resample it")
+            raise UserError(
+                f"{path} is too large, at most {MAX_VOXELS:,} voxels are read", f"{volume.shape}", "crop or resample it"
+            )
         if volume.get_data_dtype().kind not in "iuf":
-            raise UserError(f"{path} must hold one number per voxel", f"{volume.get_data_dtype()}", "save it as int16 or float32")
+            raise UserError(
+                f"{path} must hold one number per voxel", f"{volume.get_data_dtype()}", "save it as int16 or float32"
+            )
         data = _voxels(volume, whole)
-    while data.ndim > 3 and data.shape[-1] == 1: data = data[..., 0]
-    if data.ndim == 2: data = data[..., None]
+    while data.ndim > 3 and data.shape[-1] == 1:
+        data = data[..., 0]
+    if data.ndim == 2:
+        data = data[..., None]
     if data.ndim != 3 or 0 in data.shape:
-        raise UserError(f"{path} must be a volume of three axes", f"shape {volume.shape}", "save one sequence or time point per file")
+        raise UserError(
+            f"{path} must be a volume of three axes",
+            f"shape {volume.shape}",
+            "save one sequence or time point per file",
+        )
     if not np.isfinite(volume.affine).all() or abs(np.linalg.det(volume.affine[:3, :3])) < 1e-9:
-        raise UserError(f"{path} has an affine that maps its voxels onto nothing", cure="repair the header, e.g. with nibabel or c3d")
+        raise UserError(
+            f"{path} has an affine that maps its voxels onto nothing",
+            cure="repair the header, e.g. with nibabel or c3d",
+        )
     return data, volume.affine
 
 # %% ../nbs/03_sources.ipynb #a3f0b10b
-def check_labels(values:np.ndarray, # mask as read, any shape
-                 name:Any, # its file, for the message
-                 lossy:bool=False, # saved as JPEG, so cut at 127?
-                )->np.ndarray: # uint8 in {0, 1, 2, 3, 4}; 255 became 1
+def check_labels(
+    values: np.ndarray,  # mask as read, any shape
+    name: Any,  # its file, for the message
+    lossy: bool = False,  # saved as JPEG, so cut at 127?
+) -> np.ndarray:  # uint8 in {0, 1, 2, 3, 4}; 255 became 1
     "Check that a mask holds tumour labels and nothing else; raises `UserError` otherwise."
-    if values.dtype.kind in "iu" and not lossy and values.min() >= 0 and values.max() <= 4: return values.astype(np.uint8)
-    if lossy and (values.max() > 127 or values.max() == 0): return (values > 127).astype(np.uint8)
-    if values.max() == 255 and ((values == 0) | (values == 255)).all(): return (values > 0).astype(np.uint8)
+    if values.dtype.kind in "iu" and not lossy and values.min() >= 0 and values.max() <= 4:
+        return values.astype(np.uint8)
+    if lossy and (values.max() > 127 or values.max() == 0):
+        return (values > 127).astype(np.uint8)
+    if values.max() == 255 and ((values == 0) | (values == 255)).all():
+        return (values > 0).astype(np.uint8)
     whole = np.rint(values)
-    good = (np.abs(values - whole) < .01) & (whole >= 0) & (whole <= 4) # NaN is not good
+    good = (np.abs(values - whole) < 0.01) & (whole >= 0) & (whole <= 4)  # NaN is not good
     if lossy or not good.all():
         strange = np.unique(values if lossy else values[~good])[:4]
-        raise UserError(f"{name} must hold labels from {{0, 1, 2, 3, 4}}, or black and white", ", ".join(f"{v:g}" for v in strange),
-                        "give the tumour mask, not an image, and save it without loss")
+        raise UserError(
+            f"{name} must hold labels from {{0, 1, 2, 3, 4}}, or black and white",
+            ", ".join(f"{v:g}" for v in strange),
+            "give the tumour mask, not an image, and save it without loss",
+        )
     return whole.astype(np.uint8)
 
 # %% ../nbs/03_sources.ipynb #7b601202
 @dataclass(frozen=True)
 class Scan:
     "The arrays of one case."
-    image:np.ndarray # (C, X, Y, Z) float32, in the file's own units; NaN as stored
-    mask:np.ndarray|None # (X, Y, Z) uint8 with the raw labels {0, 1, 2, 3, 4}, None when there is none
-    affine:np.ndarray|None # (4, 4), voxel index → world mm; None: axes are (row, column, slice) and the spacing is unknown
-    modalities:tuple # what the C channels are
-    cls:int|None # 0 no tumour, 1 tumour, for the whole case; None where the mask decides slice by slice
+
+    image: np.ndarray  # (C, X, Y, Z) float32, in the file's own units; NaN as stored
+    mask: np.ndarray | None  # (X, Y, Z) uint8 with the raw labels {0, 1, 2, 3, 4}, None when there is none
+    affine: (
+        np.ndarray | None
+    )  # (4, 4), voxel index → world mm; None: axes are (row, column, slice) and the spacing is unknown
+    modalities: tuple  # what the C channels are
+    cls: int | None  # 0 no tumour, 1 tumour, for the whole case; None where the mask decides slice by slice
+
 
 @dataclass(frozen=True)
 class Case:
     "The files of one scan or picture."
-    source:str # brats, lgg, kaggle, …
-    patient:str # cases of one patient are never parted
-    case:str # unique, usable as a file name
-    kind:str # "volume" or "picture"
-    images:dict # modality → its paths; the modality "any" serves whatever single modality is asked for
-    masks:tuple = () # paths of the masks, empty when there is none
-    cls:int|None = None # label of the whole case, where the publisher gives one
+
+    source: str  # brats, lgg, kaggle, …
+    patient: str  # cases of one patient are never parted
+    case: str  # unique, usable as a file name
+    kind: str  # "volume" or "picture"
+    images: dict  # modality → its paths; the modality "any" serves whatever single modality is asked for
+    masks: tuple = ()  # paths of the masks, empty when there is none
+    cls: int | None = None  # label of the whole case, where the publisher gives one
 
 # %% ../nbs/03_sources.ipynb #dfefb25d
 @patch(as_prop=True)
-def files(self:Case)->list: # paths
+def files(self: Case) -> list:  # paths
     "Every file of the case once, images first."
     return list(dict.fromkeys([p for paths in self.images.values() for p in paths] + list(self.masks)))
 
+
 @patch
-def _paths(self:Case, modalities:tuple)->list:
+def _paths(self: Case, modalities: tuple) -> list:
     "The paths of each modality asked for; raises `UserError` when the case does not have them."
     if "any" in self.images:
-        if len(modalities) == 1: return [self.images["any"]]
-        raise UserError(f"case {self.case} is one image of unknown modality", f"a request for {', '.join(modalities)}",
-                        "ask for one modality, or leave this source out")
+        if len(modalities) == 1:
+            return [self.images["any"]]
+        raise UserError(
+            f"case {self.case} is one image of unknown modality",
+            f"a request for {', '.join(modalities)}",
+            "ask for one modality, or leave this source out",
+        )
     missing = [m for m in modalities if m not in self.images]
-    if missing: raise UserError(f"case {self.case} in {self.files[0].parent} has no {', '.join(missing)} image",
-                                f"only {', '.join(self.images)}", "add the file, or choose other modalities")
+    if missing:
+        raise UserError(
+            f"case {self.case} in {self.files[0].parent} has no {', '.join(missing)} image",
+            f"only {', '.join(self.images)}",
+            "add the file, or choose other modalities",
+        )
     return [self.images[m] for m in modalities]
 
 # %% ../nbs/03_sources.ipynb #387ca854
 LGG_CHANNELS = ("t1", "flair", "t1ce")
 
-def _is_nifti(path:Path)->bool: return path.name.lower().endswith((".nii", ".nii.gz"))
 
-def _same_place(path:Path, affine:np.ndarray, shape:tuple, first:Path, affine0:np.ndarray, shape0:tuple):
+def _is_nifti(path: Path) -> bool:
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def _same_place(path: Path, affine: np.ndarray, shape: tuple, first: Path, affine0: np.ndarray, shape0: tuple):
     "Refuse a file whose voxels lie elsewhere than those of the first image, by more than one voxel at any corner."
     cure = "resample it onto the image"
-    if shape != shape0: raise UserError(f"{path} must have the shape of {first.name}", f"{shape} instead of {shape0}", cure)
-    corners = np.array([[i, j, k, 1] for i in (0, shape[0] - 1) for j in (0, shape[1] - 1) for k in (0, shape[2] - 1)]).T
+    if shape != shape0:
+        raise UserError(f"{path} must have the shape of {first.name}", f"{shape} instead of {shape0}", cure)
+    corners = np.array(
+        [[i, j, k, 1] for i in (0, shape[0] - 1) for j in (0, shape[1] - 1) for k in (0, shape[2] - 1)]
+    ).T
     apart = np.linalg.norm(((affine - affine0) @ corners)[:3], axis=0).max()
     if apart > np.linalg.norm(affine0[:3, :3], axis=0).max():
         raise UserError(f"{path} must lie on the voxel grid of {first.name}", f"corners {apart:.1f} mm apart", cure)
 
 # %% ../nbs/03_sources.ipynb #d4f33167
-def _read_volumes(images:list, masks:tuple)->tuple:
+def _read_volumes(images: list, masks: tuple) -> tuple:
     "NIfTI: channels, mask or None, affine."
     paths = [p for (p,) in images]
     read = [read_nifti(p, p in masks) for p in [*paths, *masks]]
     for path, (data, affine) in zip(paths[1:] + list(masks), read[1:], strict=True):
         _same_place(path, affine, data.shape, paths[0], read[0][1], read[0][0].shape)
     mask = check_labels(read[-1][0], masks[0]) if masks else None
-    return [data for data, _ in read[:len(paths)]], mask, read[0][1]
+    return [data for data, _ in read[: len(paths)]], mask, read[0][1]
 
-def _is_jpeg(path:Path)->bool:
-    with _open_picture(path, path) as picture: return picture.format == "JPEG"
 
-def _read_one(image:Path, masks:tuple)->tuple:
+def _is_jpeg(path: Path) -> bool:
+    with _open_picture(path, path) as picture:
+        return picture.format == "JPEG"
+
+
+def _read_one(image: Path, masks: tuple) -> tuple:
     "A picture: one channel with one slice, mask or None, no affine."
     grey = read_picture(image)[..., None]
-    if not masks: return [grey], None, None
+    if not masks:
+        return [grey], None, None
     mask = check_labels(read_picture(masks[0])[..., None], masks[0], _is_jpeg(masks[0]))
     if mask.shape != grey.shape:
-        raise UserError(f"{masks[0]} must have the size of {image.name}", f"{mask.shape[:2]} instead of {grey.shape[:2]} rows and columns",
-                        "draw the mask on the picture itself")
+        raise UserError(
+            f"{masks[0]} must have the size of {image.name}",
+            f"{mask.shape[:2]} instead of {grey.shape[:2]} rows and columns",
+            "draw the mask on the picture itself",
+        )
     return [grey], mask, None
 
 # %% ../nbs/03_sources.ipynb #b9ac3faa
-def _read_slice(path:Path)->np.ndarray:
+def _read_slice(path: Path) -> np.ndarray:
     "One slice of kaggle_3m, (rows, columns, 3)."
-    with _reading(path, "picture"), _open_picture(path, path) as picture: array = np.asarray(picture)
+    with _reading(path, "picture"), _open_picture(path, path) as picture:
+        array = np.asarray(picture)
     if array.ndim != 3 or array.shape[2] != 3:
-        raise UserError(f"{path} must have three channels (before contrast, FLAIR, after contrast)", f"shape {array.shape}",
-                        "give the slices as kaggle_3m ships them")
+        raise UserError(
+            f"{path} must have three channels (before contrast, FLAIR, after contrast)",
+            f"shape {array.shape}",
+            "give the slices as kaggle_3m ships them",
+        )
     return array
 
-def _read_stack(modalities:tuple, paths:tuple, masks:tuple)->tuple:
+
+def _read_stack(modalities: tuple, paths: tuple, masks: tuple) -> tuple:
     "kaggle_3m: channels (rows, columns, slices), mask, no affine; a channel that copies FLAIR is no sequence of its own."
     slices = [_read_slice(p) for p in paths]
     labels = [check_labels(read_picture(p), p) for p in masks]
     for path, shape in [(p, s.shape[:2]) for p, s in zip(paths + masks, slices + labels, strict=True)]:
         if shape != slices[0].shape[:2]:
-            raise UserError(f"{path} must have the size of {paths[0].name}", f"{shape} instead of {slices[0].shape[:2]}",
-                            "download it again")
+            raise UserError(
+                f"{path} must have the size of {paths[0].name}",
+                f"{shape} instead of {slices[0].shape[:2]}",
+                "download it again",
+            )
     stack = np.stack(slices, 2).astype(np.float32)
     for m in set(modalities) - {"flair"}:
         if (stack[..., LGG_CHANNELS.index(m)] == stack[..., 1]).all():
-            raise UserError(f"{paths[0].parent} has no {m} image", "a copy of FLAIR in its place",
-                            "leave this case out, or ask for flair only")
+            raise UserError(
+                f"{paths[0].parent} has no {m} image",
+                "a copy of FLAIR in its place",
+                "leave this case out, or ask for flair only",
+            )
     return [stack[..., LGG_CHANNELS.index(m)] for m in modalities], np.stack(labels, 2) if labels else None, None
 
 # %% ../nbs/03_sources.ipynb #d9c1a9f9
 @patch
-def read(self:Case,
-         modalities:Iterable[str]|str=("flair",), # which images become the channels, in this order
-        )->Scan: # the arrays
+def read(
+    self: Case,
+    modalities: Iterable[str] | str = ("flair",),  # which images become the channels, in this order
+) -> Scan:  # the arrays
     "Read images and mask; raises `UserError` for a modality the case lacks, damaged files, other shapes and wrong labels."
     modalities = tuple(listify(modalities))
     paths = self._paths(modalities)
-    if _is_nifti(paths[0][0]): images, mask, affine = _read_volumes(paths, self.masks)
-    elif self.kind == "picture": images, mask, affine = _read_one(paths[0][0], self.masks)
-    else: images, mask, affine = _read_stack(modalities, paths[0], self.masks)
+    if _is_nifti(paths[0][0]):
+        images, mask, affine = _read_volumes(paths, self.masks)
+    elif self.kind == "picture":
+        images, mask, affine = _read_one(paths[0][0], self.masks)
+    else:
+        images, mask, affine = _read_stack(modalities, paths[0], self.masks)
     return Scan(images[0][None] if len(images) == 1 else np.stack(images), mask, affine, modalities, self.cls)
 
 # %% ../nbs/03_sources.ipynb #88511d90
-def _files_below(folder:Path)->list:
+def _files_below(folder: Path) -> list:
     "Every file below the folder, in a fixed order, without hidden ones and the copies macOS leaves in archives."
     if not folder.is_dir():
-        raise UserError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}",
-                        cure="give the folder the data set was unpacked to")
+        raise UserError(
+            f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}",
+            cure="give the folder the data set was unpacked to",
+        )
     found = []
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
         found += [Path(root, n) for n in sorted(names) if not n.startswith(".")]
     return found
 
-def _some(names:Iterable, n:int=4)->str:
+
+def _some(names: Iterable, n: int = 4) -> str:
     "The first few names, and how many more."
     names = [str(x) for x in names]
     return (", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")) or "no files"
 
 # %% ../nbs/03_sources.ipynb #2e6a888d
-def _safe(text:str)->str:
+def _safe(text: str) -> str:
     "Only letters, digits, dot, minus and underscore, so that it can name a folder."
     return re.sub(r"[^\w.-]+", "_", text).strip("._-") or "unnamed"
 
-def _unique(cases:list)->list:
+
+def _unique(cases: list) -> list:
     "Give the second case of the same name, letter case aside, a `~2`."
     seen, out = defaultdict(int), []
     for c in cases:
@@ -266,21 +367,34 @@ def _unique(cases:list)->list:
     return out
 
 # %% ../nbs/03_sources.ipynb #1238a105
-BRATS_ENDS = {"flair": "flair", "t2f": "flair", "t1": "t1", "t1n": "t1", "t1ce": "t1ce", "t1c": "t1ce", "t2": "t2", "t2w": "t2",
-              "seg": "seg", "segm": "seg"}
+BRATS_ENDS = {
+    "flair": "flair",
+    "t2f": "flair",
+    "t1": "t1",
+    "t1n": "t1",
+    "t1ce": "t1ce",
+    "t1c": "t1ce",
+    "t2": "t2",
+    "t2w": "t2",
+    "seg": "seg",
+    "segm": "seg",
+}
 BRATS_NAME = re.compile(rf"(.+)[_-]({'|'.join(BRATS_ENDS)})\.nii(?:\.gz)?", re.IGNORECASE)
 
-def _brats_patient(case:str)->str:
+
+def _brats_patient(case: str) -> str:
     "The patient in a BraTS case name: without the scan number and, up to 2019, without the year."
     year = re.fullmatch(r"brats1[789]_(.+)_\d+", case, re.IGNORECASE)
     scan = re.fullmatch(r"(brats-[a-z]+-\d+)-\d+", case, re.IGNORECASE)
     return year[1] if year else scan[1] if scan else case
 
-def _name_mapping(files:list)->dict:
+
+def _name_mapping(files: list) -> dict:
     "Case name in lower case → patient, from name_mapping.csv: the TCGA number, else the patient in the oldest name."
     known = {}
     for path in files:
-        if not re.fullmatch(r"name_mapping.*\.csv", path.name): continue
+        if not re.fullmatch(r"name_mapping.*\.csv", path.name):
+            continue
         with open(path, newline="", encoding="utf-8-sig", errors="replace") as f:
             for row in csv.DictReader(f):
                 names = [v for k, v in row.items() if k and k.endswith("subject_ID") and v and v != "NA"]
@@ -292,47 +406,60 @@ def _name_mapping(files:list)->dict:
 @dataclass
 class BratsSource:
     "BraTS 2017 to 2024, compressed or not, one folder per case or all files in one."
-    folder:str|Path # where the case folders are, at any depth
-    name:str = "brats" # what the source is called
-    problems:list = field(default_factory=list, repr=False) # `UserError` for each case left out by the last `find`
+
+    folder: str | Path  # where the case folders are, at any depth
+    name: str = "brats"  # what the source is called
+    problems: list = field(default_factory=list, repr=False)  # `UserError` for each case left out by the last `find`
+
 
 @patch
-def find(self:BratsSource)->list[Case]: # cases in the order of their names
+def find(self: BratsSource) -> list[Case]:  # cases in the order of their names
     "Find every case that has a segmentation; raises `UserError` when there is none at all."
     self.problems, folders, files = [], defaultdict(list), _files_below(Path(self.folder))
-    for path in filter(_is_nifti, files): folders[path.parent].append(path)
+    for path in filter(_is_nifti, files):
+        folders[path.parent].append(path)
     patients, cases = _name_mapping(files), []
     for paths in folders.values():
         cases += [self._case(name, found, patients) for name, found in _by_case(paths).items()]
     cases = [c for c in cases if c]
-    if cases or self.problems: return _unique(sorted(cases, key=lambda c: c.case))
-    raise UserError(f"{self.folder} has no BraTS case, that is .nii or .nii.gz files whose names end in _flair, _t1, _t1ce, _t2, _seg "
-                    "or -t2f, -t1n, -t1c, -t2w, -seg", _some(f.name for f in files),
-                    "give the folder of the case folders, or name the files with a pattern")
+    if cases or self.problems:
+        return _unique(sorted(cases, key=lambda c: c.case))
+    raise UserError(
+        f"{self.folder} has no BraTS case, that is .nii or .nii.gz files whose names end in _flair, _t1, _t1ce, _t2, _seg "
+        "or -t2f, -t1n, -t1c, -t2w, -seg",
+        _some(f.name for f in files),
+        "give the folder of the case folders, or name the files with a pattern",
+    )
 
 # %% ../nbs/03_sources.ipynb #d12bdefa
-def _by_case(paths:list)->dict:
+def _by_case(paths: list) -> dict:
     "Case name → {sequence or 'seg': paths, 'odd': paths without a known ending} for the files of one folder."
     cases = defaultdict(lambda: defaultdict(list))
     parsed = [(p, BRATS_NAME.fullmatch(p.name)) for p in paths]
     names = {m[1] for _, m in parsed if m and BRATS_ENDS[m[2].lower()] != "seg"}
     for path, m in parsed:
-        if not m and len(names) != 1: continue
-        name = m[1] if m and (m[1] in names or len(names) != 1) else min(names) # a lone case owns the oddly named files beside it
+        if not m and len(names) != 1:
+            continue
+        name = (
+            m[1] if m and (m[1] in names or len(names) != 1) else min(names)
+        )  # a lone case owns the oddly named files beside it
         cases[name][BRATS_ENDS[m[2].lower()] if m else "odd"].append(path)
     return cases
 
 # %% ../nbs/03_sources.ipynb #734a2319
 @patch
-def _case(self:BratsSource, name:str, files:dict, patients:dict)->Case|None:
+def _case(self: BratsSource, name: str, files: dict, patients: dict) -> Case | None:
     "A case, or None and a line in `problems`."
     where = next(iter(files.values()))[0].parent
     doubled = [k for k, paths in files.items() if len(paths) > 1 and k != "odd"]
     images = {k: (paths[0],) for k, paths in sorted(files.items()) if k not in ("seg", "odd")}
     wrong = None
-    if doubled: wrong = f"only one {doubled[0]} file", "remove the one that is not meant"
-    elif not images: wrong = "at least one of flair, t1, t1ce, t2 beside its segmentation", "add the image"
-    elif "seg" not in files: wrong = "a segmentation, that is a file ending in _seg or -seg", "add it, or leave the case out"
+    if doubled:
+        wrong = f"only one {doubled[0]} file", "remove the one that is not meant"
+    elif not images:
+        wrong = "at least one of flair, t1, t1ce, t2 beside its segmentation", "add the image"
+    elif "seg" not in files:
+        wrong = "a segmentation, that is a file ending in _seg or -seg", "add it, or leave the case out"
     if wrong:
         got = _some(p.name for p in (files[doubled[0]] if doubled else sum(files.values(), [])))
         return self.problems.append(UserError(f"BraTS case {name} in {where} must have {wrong[0]}", got, wrong[1]))
@@ -342,117 +469,161 @@ def _case(self:BratsSource, name:str, files:dict, patients:dict)->Case|None:
 # %% ../nbs/03_sources.ipynb #ae18b4b4
 LGG_NAME = re.compile(r"(.+)_(\d+)(_mask)?\.tiff?", re.IGNORECASE)
 
+
 @dataclass
 class LggSource:
     "The LGG segmentation set (Buda et al. 2019) in its `kaggle_3m` layout."
-    folder:str|Path # `kaggle_3m`, or a folder above it
-    name:str = "lgg" # what the source is called
-    problems:list = field(default_factory=list, repr=False) # `UserError` for each case left out by the last `find`
+
+    folder: str | Path  # `kaggle_3m`, or a folder above it
+    name: str = "lgg"  # what the source is called
+    problems: list = field(default_factory=list, repr=False)  # `UserError` for each case left out by the last `find`
+
 
 @patch
-def find(self:LggSource)->list[Case]: # cases in the order of their names
+def find(self: LggSource) -> list[Case]:  # cases in the order of their names
     "Find every patient whose slices all have a mask; raises `UserError` when there is no patient at all."
     self.problems, stacks, files = [], defaultdict(lambda: ({}, {})), _files_below(Path(self.folder))
     for path in files:
         m = LGG_NAME.fullmatch(path.name)
-        if m: stacks[path.parent, m[1]][bool(m[3])][int(m[2])] = path
+        if m:
+            stacks[path.parent, m[1]][bool(m[3])][int(m[2])] = path
     cases = [self._case(folder, name, *stack) for (folder, name), stack in stacks.items()]
-    cases = {c.case: c for c in reversed(cases) if c} # some archives hold the whole set twice
-    if cases or self.problems: return [cases[k] for k in sorted(cases)]
-    raise UserError(f"{self.folder} has no LGG patient, that is slices like TCGA_CS_4941_19960909_7.tif and ..._7_mask.tif",
-                    _some(f.name for f in files), "give the folder kaggle_3m")
+    cases = {c.case: c for c in reversed(cases) if c}  # some archives hold the whole set twice
+    if cases or self.problems:
+        return [cases[k] for k in sorted(cases)]
+    raise UserError(
+        f"{self.folder} has no LGG patient, that is slices like TCGA_CS_4941_19960909_7.tif and ..._7_mask.tif",
+        _some(f.name for f in files),
+        "give the folder kaggle_3m",
+    )
 
 # %% ../nbs/03_sources.ipynb #0eef7ada
 @patch
-def _case(self:LggSource, folder:Path, name:str, images:dict, masks:dict)->Case|None:
+def _case(self: LggSource, folder: Path, name: str, images: dict, masks: dict) -> Case | None:
     "A patient, or None and a line in `problems`."
     alone = sorted(set(images) ^ set(masks))
     if alone:
-        return self.problems.append(UserError(f"LGG patient {name} in {folder} must have an image and a mask for every slice",
-                                              f"only one of them for slice {_some(alone)}", "download the patient again"))
+        return self.problems.append(
+            UserError(
+                f"LGG patient {name} in {folder} must have an image and a mask for every slice",
+                f"only one of them for slice {_some(alone)}",
+                "download the patient again",
+            )
+        )
     order, tcga = sorted(images), re.match(r"TCGA_(\w\w)_(\w{4})_", name)
     paths = tuple(images[n] for n in order)
     patient = f"TCGA-{tcga[1]}-{tcga[2]}" if tcga else f"{self.name}-{name}"
-    return Case(self.name, patient, f"{self.name}-{_safe(name)}", "volume", {m: paths for m in LGG_CHANNELS},
-                tuple(masks[n] for n in order))
+    return Case(
+        self.name,
+        patient,
+        f"{self.name}-{_safe(name)}",
+        "volume",
+        {m: paths for m in LGG_CHANNELS},
+        tuple(masks[n] for n in order),
+    )
 
 # %% ../nbs/03_sources.ipynb #3f8a60fd
 NO_FOLDER = re.compile(r"no|no[ _-]?tumou?rs?|healthy|normal|negative", re.IGNORECASE)
-YES_FOLDER = re.compile(r"yes|positive|tumou?rs?|(glioma|glioblastoma|meningioma|pituitary|metastas[ie]s|astrocytoma|schwannoma"
-                        r"|neurocytoma)([ _-]?tumou?rs?)?", re.IGNORECASE)
+YES_FOLDER = re.compile(
+    r"yes|positive|tumou?rs?|(glioma|glioblastoma|meningioma|pituitary|metastas[ie]s|astrocytoma|schwannoma"
+    r"|neurocytoma)([ _-]?tumou?rs?)?",
+    re.IGNORECASE,
+)
 
-def folder_class(parts:Iterable[str], # folder names from the top down
-                )->int|None: # 1 tumour, 0 none, None when no folder says
+
+def folder_class(
+    parts: Iterable[str],  # folder names from the top down
+) -> int | None:  # 1 tumour, 0 none, None when no folder says
     "Read the class from the nearest folder whose name is a class."
     for part in reversed(list(parts)):
-        if NO_FOLDER.fullmatch(part): return 0
-        if YES_FOLDER.fullmatch(part): return 1
+        if NO_FOLDER.fullmatch(part):
+            return 0
+        if YES_FOLDER.fullmatch(part):
+            return 1
     return None
 
 # %% ../nbs/03_sources.ipynb #1df437c0
-def _picture_size(path:Path)->tuple:
+def _picture_size(path: Path) -> tuple:
     "(rows, columns) from the file's header, upright; raises `UserError` when the content is no picture."
     with _reading(path, "picture"), _open_picture(path, path) as picture:
         return picture.size if picture.getexif().get(0x0112, 1) >= 5 else picture.size[::-1]
 
+
 @dataclass
 class ClassFolderSource:
     "Pictures sorted into folders by class."
-    folder:str|Path # holds the class folders, at any depth
-    name:str = "kaggle" # what the source is called
-    problems:list = field(default_factory=list, repr=False) # `UserError` for each file left out by the last `find`
+
+    folder: str | Path  # holds the class folders, at any depth
+    name: str = "kaggle"  # what the source is called
+    problems: list = field(default_factory=list, repr=False)  # `UserError` for each file left out by the last `find`
 
 # %% ../nbs/03_sources.ipynb #3ecc5d87
 @patch
-def find(self:ClassFolderSource)->list[Case]: # cases in the order of their paths
+def find(self: ClassFolderSource) -> list[Case]:  # cases in the order of their paths
     "Find every picture in a class folder; raises `UserError` when there is no class folder with pictures."
     self.problems, strangers, cases, root = [], Counter(), [], Path(self.folder)
     files = _files_below(root)
     for path in files:
         below = path.relative_to(root)
         cls = folder_class(below.parts[:-1])
-        if not self._is_picture(path): continue
-        if cls is None: strangers[below.parent] += 1
-        else: cases.append(self._case(path, below, cls))
+        if not self._is_picture(path):
+            continue
+        if cls is None:
+            strangers[below.parent] += 1
+        else:
+            cases.append(self._case(path, below, cls))
     if not cases and not self.problems:
-        raise UserError(f"{root} has no class folders with pictures, e.g. yes and no, or tumor and no_tumor",
-                        _some(f.relative_to(root) for f in files), "give the folder above them, or rename them")
+        raise UserError(
+            f"{root} has no class folders with pictures, e.g. yes and no, or tumor and no_tumor",
+            _some(f.relative_to(root) for f in files),
+            "give the folder above them, or rename them",
+        )
     for below, n in strangers.items():
-        self.problems.append(UserError(f"folder {root/below} must say the class of its pictures, e.g. yes or no",
-                                       f"the name {below.name or root.name}", f"rename it, or move its {n} pictures away"))
+        self.problems.append(
+            UserError(
+                f"folder {root / below} must say the class of its pictures, e.g. yes or no",
+                f"the name {below.name or root.name}",
+                f"rename it, or move its {n} pictures away",
+            )
+        )
     return _unique(cases)
 
 # %% ../nbs/03_sources.ipynb #262f26b3
 @patch
-def _is_picture(self:ClassFolderSource, path:Path)->bool:
+def _is_picture(self: ClassFolderSource, path: Path) -> bool:
     "Does the content say picture? A name that promises one and does not keep it is a problem."
-    try: return bool(_picture_size(path))
+    try:
+        return bool(_picture_size(path))
     except UserError as e:
-        if path.suffix.lower() in PICTURE_SUFFIXES: self.problems.append(e)
+        if path.suffix.lower() in PICTURE_SUFFIXES:
+            self.problems.append(e)
         return False
 
+
 @patch
-def _case(self:ClassFolderSource, path:Path, below:Path, cls:int)->Case:
+def _case(self: ClassFolderSource, path: Path, below: Path, cls: int) -> Case:
     "A picture as a case; nothing is known of the patient, so each is its own."
     case = f"{self.name}-{_safe('-'.join(below.parts))}"
     return Case(self.name, case, case, "picture", {"any": (path,)}, cls=cls)
 
 # %% ../nbs/03_sources.ipynb #d9b6e29d
-def _captures(pattern:str)->re.Pattern:
+def _captures(pattern: str) -> re.Pattern:
     "The glob as a regular expression with a group for every star, question mark and bracket."
     tokens = {"**/": r"(?:(.*)/)?", "**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
     parts = [p for p in re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", pattern) if p]
     bracket = {p: f"({p.replace('[!', '[^', 1)})" for p in parts if re.fullmatch(r"\[[^]]+\]", p)}
     return re.compile("".join(tokens.get(p) or bracket.get(p) or re.escape(p) for p in parts), re.DOTALL)
 
-def _glob(pattern:str)->dict:
+
+def _glob(pattern: str) -> dict:
     "What the stars stand for → file, in the order of the paths."
     pattern = os.path.expanduser(pattern)
     expression = _captures(pattern)
     found = (f for f in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(f))
     return {tuple(g or "" for g in expression.fullmatch(f).groups()): Path(f) for f in found}
 
-def _stem(key:tuple)->tuple:
+
+def _stem(key: tuple) -> tuple:
     "The key without a picture suffix, in lower case."
     last = key[-1].lower() if key else ""
     return (*key[:-1], last.removesuffix(Path(last).suffix) if last.endswith(PICTURE_SUFFIXES) else last)
@@ -461,87 +632,119 @@ def _stem(key:tuple)->tuple:
 @dataclass
 class PatternSource:
     "Images and masks named by two globs."
-    name:str # what the source is called
-    spec:str # IMAGES::MASKS, or IMAGES alone
-    problems:list = field(default_factory=list, repr=False) # `UserError` for each image left out by the last `find`
+
+    name: str  # what the source is called
+    spec: str  # IMAGES::MASKS, or IMAGES alone
+    problems: list = field(default_factory=list, repr=False)  # `UserError` for each image left out by the last `find`
+
 
 @patch
-def find(self:PatternSource)->list[Case]: # cases in the order of their paths
+def find(self: PatternSource) -> list[Case]:  # cases in the order of their paths
     "Find every image with its mask; raises `UserError` when a glob matches nothing or the stars do not correspond."
     self.problems = []
     spec, *masked = self.spec.split("::")
     masks = self._matches(masked[0], "mask") if masked else {}
     images = {k: p for k, p in self._matches(spec, "image").items() if p not in set(masks.values())}
     if masked and images and len(next(iter(images))) != len(next(iter(masks))):
-        raise UserError(f"the images and masks of pattern {self.name} must have the same number of stars", self.spec,
-                        "write a star for each part of the name that changes, in the same order")
+        raise UserError(
+            f"the images and masks of pattern {self.name} must have the same number of stars",
+            self.spec,
+            "write a star for each part of the name that changes, in the same order",
+        )
     pairs = _pair(images, masks)
     alone = [p.name for k, p in images.items() if masked and k not in pairs]
-    if alone: self.problems.append(UserError(f"every image of pattern {self.name} must have a mask", f"none for {_some(alone)}",
-                                             f"draw them, or go on without the {len(alone)}"))
+    if alone:
+        self.problems.append(
+            UserError(
+                f"every image of pattern {self.name} must have a mask",
+                f"none for {_some(alone)}",
+                f"draw them, or go on without the {len(alone)}",
+            )
+        )
     cases = [self._case(k, p, pairs.get(k)) for k, p in images.items() if not masked or k in pairs]
     return _unique([c for c in cases if c])
 
 # %% ../nbs/03_sources.ipynb #fb3ebd58
-def _pair(images:dict, masks:dict)->dict:
+def _pair(images: dict, masks: dict) -> dict:
     "Image key → mask path: by the whole key first, then by the stem among the masks that are left."
     pairs = {k: masks[k] for k in images if k in masks}
     left = {_stem(k): p for k, p in masks.items() if k not in pairs}
     return pairs | {k: left[_stem(k)] for k in images if k not in pairs and _stem(k) in left}
 
-def _same_size(path:Path, mask:Path|None):
+
+def _same_size(path: Path, mask: Path | None):
     "Compare a picture and its mask by their headers alone."
     size, drawn = _picture_size(path), mask and _picture_size(mask)
     if mask and size != drawn:
-        raise UserError(f"{mask} must have the size of {path.name}", f"{drawn} instead of {size} rows and columns",
-                        "draw the mask on the picture itself")
+        raise UserError(
+            f"{mask} must have the size of {path.name}",
+            f"{drawn} instead of {size} rows and columns",
+            "draw the mask on the picture itself",
+        )
+
 
 @patch
-def _matches(self:PatternSource, pattern:str, what:str)->dict:
+def _matches(self: PatternSource, pattern: str, what: str) -> dict:
     found = _glob(pattern)
-    if found: return found
-    raise UserError(f"no {what} file matches {pattern} of pattern {self.name}",
-                    cure="check the path, and quote the pattern so that the shell leaves it alone")
+    if found:
+        return found
+    raise UserError(
+        f"no {what} file matches {pattern} of pattern {self.name}",
+        cure="check the path, and quote the pattern so that the shell leaves it alone",
+    )
 
 # %% ../nbs/03_sources.ipynb #a703316f
 @patch
-def _case(self:PatternSource, key:tuple, path:Path, mask:Path|None)->Case|None:
+def _case(self: PatternSource, key: tuple, path: Path, mask: Path | None) -> Case | None:
     "A case, or None and a line in `problems`; the size of pictures is compared by their headers."
     case = f"{self.name}-{_safe('-'.join(key) if key else path.name.split('.')[0])}"
     volume = _is_nifti(path)
     try:
-        if not volume: _same_size(path, mask)
-    except UserError as e: return self.problems.append(e)
+        if not volume:
+            _same_size(path, mask)
+    except UserError as e:
+        return self.problems.append(e)
     return Case(self.name, case, case, "volume" if volume else "picture", {"any": (path,)}, (mask,) if mask else ())
 
 # %% ../nbs/03_sources.ipynb #3da5b7d7
-def _named(text:str|Path, default:str)->tuple:
+def _named(text: str | Path, default: str) -> tuple:
     "Split NAME=REST; the name becomes part of case names, so it is checked."
     name, sign, rest = str(text).partition("=")
-    if not sign or "/" in name or "*" in name or os.path.exists(text): return default, str(text)
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name): return name, rest
-    raise UserError("a source's name must be letters, digits, minus and underscore", name, f"write for instance {default}2={rest}")
+    if not sign or "/" in name or "*" in name or os.path.exists(text):
+        return default, str(text)
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        return name, rest
+    raise UserError(
+        "a source's name must be letters, digits, minus and underscore", name, f"write for instance {default}2={rest}"
+    )
 
-def _merge(cases:list)->list:
+
+def _merge(cases: list) -> list:
     "One case per image file; a mask or label that only a later finder has is added to the first."
     first = {}
     for c in cases:
         key = tuple(os.path.realpath(p) for paths in c.images.values() for p in paths)
-        if key not in first: first[key] = c
-        else: first[key] = replace(first[key], masks=first[key].masks or c.masks, cls=c.cls if first[key].cls is None else first[key].cls)
+        if key not in first:
+            first[key] = c
+        else:
+            first[key] = replace(
+                first[key], masks=first[key].masks or c.masks, cls=c.cls if first[key].cls is None else first[key].cls
+            )
     return list(first.values())
 
 # %% ../nbs/03_sources.ipynb #335d3c88
-def find_cases(brats:Iterable[str]|str=(), # BraTS folders, each FOLDER or NAME=FOLDER
-               lgg:Iterable[str]|str=(), # LGG folders
-               kaggle:Iterable[str]|str=(), # folders with class folders
-               pattern:Iterable[str]|str=(), # NAME=IMAGES::MASKS
-              )->tuple[list[Case], list[UserError]]: # cases with unique names, and what was left out
+def find_cases(
+    brats: Iterable[str] | str = (),  # BraTS folders, each FOLDER or NAME=FOLDER
+    lgg: Iterable[str] | str = (),  # LGG folders
+    kaggle: Iterable[str] | str = (),  # folders with class folders
+    pattern: Iterable[str] | str = (),  # NAME=IMAGES::MASKS
+) -> tuple[list[Case], list[UserError]]:  # cases with unique names, and what was left out
     "Find the cases of every source, in a fixed order; raises `UserError` for a source without any case."
     folders = (BratsSource, "brats", brats), (LggSource, "lgg", lgg), (ClassFolderSource, "kaggle", kaggle)
     named = [(cls, *_named(g, default)) for cls, default, given in folders for g in listify(given)]
     sources = [cls(folder, name) for cls, name, folder in named]
     sources += [PatternSource(*_named(g, "pattern")) for g in listify(pattern)]
-    if not sources: raise UserError("no data was named", cure="give at least one of --brats, --lgg, --kaggle, --pattern")
+    if not sources:
+        raise UserError("no data was named", cure="give at least one of --brats, --lgg, --kaggle, --pattern")
     cases = [c for s in sources for c in s.find()]
     return _unique(_merge(cases)), [p for s in sources for p in s.problems]

@@ -21,77 +21,100 @@ from .store import Store
 from .train import Fit
 
 # %% ../nbs/23_stages.ipynb #7c3e1412
-def check_prepared(recipe:Recipe, # the run
-                   store:Store, # prepared slices
-                  )->None: # nothing
+def check_prepared(
+    recipe: Recipe,  # the run
+    store: Store,  # prepared slices
+) -> None:  # nothing
     "Raise `UserError` when the store was prepared for another kind of recipe."
     wanted = {"modalities": list(recipe.data.modalities), "size": recipe.data.size}
     found = {k: store.info[k] for k in wanted}
     if {**found, "modalities": list(found["modalities"])} != wanted:
-        raise UserError(f"the store must be prepared for {wanted}", got=found, cure="prepare another store, or change data.modalities and data.size")
+        raise UserError(
+            f"the store must be prepared for {wanted}",
+            got=found,
+            cure="prepare another store, or change data.modalities and data.size",
+        )
 
-def stage_order(recipe:Recipe, # the run
-                stage:str|None=None, # one stage only; None: all
-               )->list[str]: # stages with steps, in order
+
+def stage_order(
+    recipe: Recipe,  # the run
+    stage: str | None = None,  # one stage only; None: all
+) -> list[str]:  # stages with steps, in order
     "List the stages to run; raises `UserError` for an unknown or empty stage."
     active = [s for s in STAGES if getattr(recipe, s).steps]
-    if stage is None: return active
-    if stage not in STAGES: raise UserError("unknown stage", got=stage, cure=f"use one of {', '.join(STAGES)}")
-    if stage not in active: raise UserError(f"{stage} has no steps in this recipe", cure=f"set {stage}.steps")
+    if stage is None:
+        return active
+    if stage not in STAGES:
+        raise UserError("unknown stage", got=stage, cure=f"use one of {', '.join(STAGES)}")
+    if stage not in active:
+        raise UserError(f"{stage} has no steps in this recipe", cure=f"set {stage}.steps")
     return [stage]
 
 # %% ../nbs/23_stages.ipynb #24704b96
-def run_training(recipe:Recipe, # the run
-                 store:Store, # prepared slices
-                 run:str, # name; checkpoints/<run>/ and results/<run>/
-                 root:str|Path=".", # where checkpoints/ and results/ are
-                 stage:str|None=None, # one stage only, from the one before it; None: all
-                 runtime:Runtime|None=None, # device and precision; None: chosen by itself
-                 show:bool=True, # progress bars?
-                )->Path: # the last stage's checkpoint folder
+def run_training(
+    recipe: Recipe,  # the run
+    store: Store,  # prepared slices
+    run: str,  # name; checkpoints/<run>/ and results/<run>/
+    root: str | Path = ".",  # where checkpoints/ and results/ are
+    stage: str | None = None,  # one stage only, from the one before it; None: all
+    runtime: Runtime | None = None,  # device and precision; None: chosen by itself
+    show: bool = True,  # progress bars?
+) -> Path:  # the last stage's checkpoint folder
     "Train the stages in order, each from the best weights of the one before; finished stages are not repeated."
     check_prepared(recipe, store)
-    folder, runtime = Path(root)/"checkpoints"/run, runtime or choose_runtime()
+    folder, runtime = Path(root) / "checkpoints" / run, runtime or choose_runtime()
     seed_everything(recipe.seed)
     model, active = MultiTaskModel.from_recipe(recipe), stage_order(recipe)
     for name in stage_order(recipe, stage):
-        before = active[:active.index(name)]
-        if before: load_weights(model, _trained(folder/before[-1]))
-        fit = Fit(model, store, recipe, name, folder/name, runtime, show)
+        before = active[: active.index(name)]
+        if before:
+            load_weights(model, _trained(folder / before[-1]))
+        fit = Fit(model, store, recipe, name, folder / name, runtime, show)
         fit.run()
-        if fit.accelerator.is_main_process: _publish(recipe, fit, Path(root)/"results"/run)
-    return folder/name
+        if fit.accelerator.is_main_process:
+            _publish(recipe, fit, Path(root) / "results" / run)
+    return folder / name
 
 # %% ../nbs/23_stages.ipynb #6555f5f7
-def _trained(folder:Path)->Path:
-    if not (folder/"model.safetensors").is_file():
+def _trained(folder: Path) -> Path:
+    if not (folder / "model.safetensors").is_file():
         raise UserError(f"{folder} holds no trained weights", cure=f"train the stage {folder.name} first")
     return folder
 
-def _publish(recipe:Recipe, fit:Fit, results:Path):
+
+def _publish(recipe: Recipe, fit: Fit, results: Path):
     results.mkdir(parents=True, exist_ok=True)
-    save_recipe(recipe, results/"recipe.yaml")
-    path, lines = results/"history.csv", pd.DataFrame(fit.progress["history"])
+    save_recipe(recipe, results / "recipe.yaml")
+    path, lines = results / "history.csv", pd.DataFrame(fit.progress["history"])
     if path.is_file():
         old = pd.read_csv(path)
         lines = pd.concat([old[old.stage != fit.stage], lines])
     lines = lines.assign(order=lines.stage.map(STAGES.index)).sort_values(["order", "step"]).drop(columns="order")
-    with atomic_path(path) as tmp: lines.to_csv(tmp, index=False, float_format="%.5f")
-    (results/"figures").mkdir(exist_ok=True)
-    plot_history(lines).savefig(results/"figures"/"history.png", dpi=110, bbox_inches="tight")
+    with atomic_path(path) as tmp:
+        lines.to_csv(tmp, index=False, float_format="%.5f")
+    (results / "figures").mkdir(exist_ok=True)
+    plot_history(lines).savefig(results / "figures" / "history.png", dpi=110, bbox_inches="tight")
     plt.close("all")
 
 # %% ../nbs/23_stages.ipynb #f727eccf
-def plot_history(history:pd.DataFrame, # `history.csv`: stage, step, train_*, val_*
-                )->Figure: # losses on the left, validation scores on the right
+def plot_history(
+    history: pd.DataFrame,  # `history.csv`: stage, step, train_*, val_*
+) -> Figure:  # losses on the left, validation scores on the right
     "Draw a run's losses and validation scores, stage after stage."
     fig, axes = plt.subplots(1, 2, figsize=(8, 2.6))
     steps = history.groupby("stage", sort=False).step.max()
     begin = dict(zip(steps.index, np.concatenate([[0], steps.cumsum()[:-1]])))
     x = history.step + history.stage.map(begin)
-    for ax, columns, title in ((axes[0], ("train_seg", "train_cls"), "training loss"), (axes[1], ("val_dice", "val_auc"), "validation")):
-        for name in [c for c in columns if c in history]: ax.plot(x, history[name].where(history[name] != 0), marker=".", label=name.split("_")[1])
-        for stage, at in begin.items(): ax.axvline(at, color="0.85", zorder=0); ax.text(at, 1.01, stage, transform=ax.get_xaxis_transform(), fontsize=7)
-        ax.set(xlabel="step", ylabel=title); ax.legend(fontsize=8)
+    for ax, columns, title in (
+        (axes[0], ("train_seg", "train_cls"), "training loss"),
+        (axes[1], ("val_dice", "val_auc"), "validation"),
+    ):
+        for name in [c for c in columns if c in history]:
+            ax.plot(x, history[name].where(history[name] != 0), marker=".", label=name.split("_")[1])
+        for stage, at in begin.items():
+            ax.axvline(at, color="0.85", zorder=0)
+            ax.text(at, 1.01, stage, transform=ax.get_xaxis_transform(), fontsize=7)
+        ax.set(xlabel="step", ylabel=title)
+        ax.legend(fontsize=8)
     fig.tight_layout()
     return fig

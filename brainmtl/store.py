@@ -37,53 +37,91 @@ from .sources import Case, Scan
 # %% ../nbs/06_store.ipynb #bf9d8e89
 VERSION = 1
 
+
 @lru_cache
-def code_fingerprint(*modules, # imported modules
-                    )->str: # 16 hexadecimal digits
+def code_fingerprint(
+    *modules,  # imported modules
+) -> str:  # 16 hexadecimal digits
     "Hash the code of modules without its documentation."
     trees = [ast.parse(inspect.getsource(m)) for m in modules]
     for node in (n for tree in trees for n in ast.walk(tree) if isinstance(getattr(n, "body", None), list)):
-        node.body = [b for b in node.body if not (isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant))] or [ast.Pass()]
+        node.body = [b for b in node.body if not (isinstance(b, ast.Expr) and isinstance(b.value, ast.Constant))] or [
+            ast.Pass()
+        ]
     return fingerprint([VERSION, *map(ast.unparse, trees)])
 
-def case_stamp(case:Case, # files and labels of one scan
-               size:int=256, # pixels per side
-               modalities:tuple[str, ...]=("flair",), # channels
-              )->str: # 16 hexadecimal digits
+
+def case_stamp(
+    case: Case,  # files and labels of one scan
+    size: int = 256,  # pixels per side
+    modalities: tuple[str, ...] = ("flair",),  # channels
+) -> str:  # 16 hexadecimal digits
     "Name what a prepared case depends on; it changes when a file, a label, a setting or the code does."
-    def facts(p): return [p.name, p.stat().st_size, p.stat().st_mtime_ns] if p.exists() else [p.name, None]
-    return fingerprint([code_fingerprint(sources, preprocess), size, modalities, case.source, case.patient, case.case, case.kind, case.cls,
-                        *map(facts, case.files)])
+
+    def facts(p):
+        return [p.name, p.stat().st_size, p.stat().st_mtime_ns] if p.exists() else [p.name, None]
+
+    return fingerprint(
+        [
+            code_fingerprint(sources, preprocess),
+            size,
+            modalities,
+            case.source,
+            case.patient,
+            case.case,
+            case.kind,
+            case.cls,
+            *map(facts, case.files),
+        ]
+    )
 
 # %% ../nbs/06_store.ipynb #53fa7c34
-def slice_facts(case:Case, # files and labels
-                scan:Scan, # as read
-                prepared:Prepared, # as prepared
-               )->dict: # columns of `index.csv`: one value where it is the same for all kept slices, else a list
+def slice_facts(
+    case: Case,  # files and labels
+    scan: Scan,  # as read
+    prepared: Prepared,  # as prepared
+) -> dict:  # columns of `index.csv`: one value where it is the same for all kept slices, else a list
     "Say what is known of the kept slices; raises `UserError` when none shows anything, or nothing says whether there is a tumour."
     kept, n, masked = np.flatnonzero(prepared.keep), len(prepared.keep), scan.mask is not None
     if not len(kept):
-        raise UserError(f"{case.files[0]} shows no brain", "nothing before its background", "remove it, or check it in a viewer")
+        raise UserError(
+            f"{case.files[0]} shows no brain", "nothing before its background", "remove it, or check it in a viewer"
+        )
     if not masked and scan.cls is None:
         raise UserError(f"case {case.case} has neither a mask nor a label", cure="add one, or leave the case out")
     pixels = prepared.mask.sum((1, 2), dtype=int)[kept] if masked else np.zeros(len(kept), int)
     per_slice = masked and (case.kind == "volume" or scan.cls is None)
-    return dict(source=case.source, patient=case.patient, case=case.case, kind=case.kind, slice=kept.tolist(), n_slices=n,
-                z=(kept / (n - 1)).round(6).tolist() if n > 1 else .5, cls=(pixels > 0).astype(int).tolist() if per_slice else scan.cls,
-                has_mask=masked, tumour_px=pixels.tolist(), foreground=prepared.foreground[kept].astype(float).round(6).tolist(),
-                **_file_facts(case, prepared.geometry, kept, n))
+    return dict(
+        source=case.source,
+        patient=case.patient,
+        case=case.case,
+        kind=case.kind,
+        slice=kept.tolist(),
+        n_slices=n,
+        z=(kept / (n - 1)).round(6).tolist() if n > 1 else 0.5,
+        cls=(pixels > 0).astype(int).tolist() if per_slice else scan.cls,
+        has_mask=masked,
+        tumour_px=pixels.tolist(),
+        foreground=prepared.foreground[kept].astype(float).round(6).tolist(),
+        **_file_facts(case, prepared.geometry, kept, n),
+    )
 
 # %% ../nbs/06_store.ipynb #b6a13a09
-def _file_facts(case:Case, geometry:Geometry, kept:np.ndarray, n:int)->dict:
+def _file_facts(case: Case, geometry: Geometry, kept: np.ndarray, n: int) -> dict:
     "What a file tells without being looked at; a model that uses it is cheating, so the baselines need it."
     paths, (rows, columns) = next(iter(case.images.values())), (geometry.shape[axis] for axis, _ in geometry.axes[1:])
     of = [paths[k] if len(paths) == n else paths[0] for k in kept]
     suffix = "".join(of[0].suffixes[-2:]) if of[0].suffix == ".gz" else of[0].suffix
-    return dict(file_width=columns, file_height=rows, file_bytes=[p.stat().st_size for p in of], file_suffix=suffix,
-                spacing_mm="/".join(f"{s:.6g}" for s in geometry.spacing) if geometry.spacing else "")
+    return dict(
+        file_width=columns,
+        file_height=rows,
+        file_bytes=[p.stat().st_size for p in of],
+        file_suffix=suffix,
+        spacing_mm="/".join(f"{s:.6g}" for s in geometry.spacing) if geometry.spacing else "",
+    )
 
 # %% ../nbs/06_store.ipynb #0a3f2492
-def _half(image:np.ndarray, keep:np.ndarray)->np.ndarray:
+def _half(image: np.ndarray, keep: np.ndarray) -> np.ndarray:
     "The kept slices as float16; the background, which is most of them, is not converted."
     out = np.zeros((keep.sum(), *image.shape[1:]), np.float16)
     for made, x in zip(out, (image[k] for k in np.flatnonzero(keep))):
@@ -91,48 +129,67 @@ def _half(image:np.ndarray, keep:np.ndarray)->np.ndarray:
         made[seen] = x[seen]
     return out
 
-_HEADER = 128                                             # bytes before the first slice of a file: what NumPy writes for any such shape
 
-def _save_array(path:Path, array:np.ndarray):
+_HEADER = 128  # bytes before the first slice of a file: what NumPy writes for any such shape
+
+
+def _save_array(path: Path, array: np.ndarray):
     "Like `np.save`, but a full disk is told from other trouble (`ndarray.tofile` drops the error number)."
     with open(path, "wb") as f:
         np.lib.format.write_array_header_1_0(f, np.lib.format.header_data_from_array_1_0(array))
         f.write(np.ascontiguousarray(array).data)
 
 # %% ../nbs/06_store.ipynb #a4a60086
-def write_case(case:Case, # files and labels
-               folder:Path, # becomes the case's folder
-               stamp:str, # from `case_stamp`
-               size:int=256, # pixels per side
-               modalities:tuple[str, ...]=("flair",), # channels
-              )->str|None: # what is wrong with the case, in one sentence; None: it was written
+def write_case(
+    case: Case,  # files and labels
+    folder: Path,  # becomes the case's folder
+    stamp: str,  # from `case_stamp`
+    size: int = 256,  # pixels per side
+    modalities: tuple[str, ...] = ("flair",),  # channels
+) -> str | None:  # what is wrong with the case, in one sentence; None: it was written
     "Read, prepare and write one case, whole or not at all; raises `UserError` only when it cannot be written."
     try:
         scan = case.read(modalities)
         prepared = prepare_scan(scan, size)
         facts = slice_facts(case, scan, prepared)
-    except UserError as e: return str(e)
+    except UserError as e:
+        return str(e)
     arrays = {"image.npy": _half(prepared.image, prepared.keep)}
-    if prepared.mask is not None: arrays["mask.npy"] = prepared.mask[prepared.keep]
+    if prepared.mask is not None:
+        arrays["mask.npy"] = prepared.mask[prepared.keep]
     with atomic_path(folder) as tmp:
         tmp.mkdir()
-        for name, array in arrays.items(): _save_array(tmp / name, array)
-        write_json(tmp / "case.json", {"stamp": stamp, "hash": hashlib.sha256(arrays["image.npy"].data).hexdigest()[:16],
-                                       "files": {name: (tmp / name).stat().st_size for name in arrays}, "facts": facts,
-                                       "geometry": asdict(prepared.geometry)})
+        for name, array in arrays.items():
+            _save_array(tmp / name, array)
+        write_json(
+            tmp / "case.json",
+            {
+                "stamp": stamp,
+                "hash": hashlib.sha256(arrays["image.npy"].data).hexdigest()[:16],
+                "files": {name: (tmp / name).stat().st_size for name in arrays},
+                "facts": facts,
+                "geometry": asdict(prepared.geometry),
+            },
+        )
 
 # %% ../nbs/06_store.ipynb #cc06feb2
-def read_case(folder:Path, # a case's folder
-             )->dict|None: # content of case.json; None when the case is not whole
+def read_case(
+    folder: Path,  # a case's folder
+) -> dict | None:  # content of case.json; None when the case is not whole
     "Read what is known of a written case."
-    try: known = read_json(folder / "case.json")
-    except UserError: return None
-    whole = all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in known["files"].items())
+    try:
+        known = read_json(folder / "case.json")
+    except UserError:
+        return None
+    whole = all(
+        (folder / name).is_file() and (folder / name).stat().st_size == size for name, size in known["files"].items()
+    )
     return known if whole else None
 
 # %% ../nbs/06_store.ipynb #222bf35c
-def connect(*labels:Iterable, # any number of columns of equal length
-           )->np.ndarray: # (n,) component of each item, 0, 1, … in order of appearance
+def connect(
+    *labels: Iterable,  # any number of columns of equal length
+) -> np.ndarray:  # (n,) component of each item, 0, 1, … in order of appearance
     "Join the items that share a value in any column, directly or over others."
     codes, n = [pd.factorize(np.asarray(list(v), dtype=object))[0] for v in labels], len(list(labels[0]))
     offsets = n + np.cumsum([0] + [c.max(initial=-1) + 1 for c in codes])
@@ -144,38 +201,44 @@ def connect(*labels:Iterable, # any number of columns of equal length
 @dataclass(frozen=True)
 class Split:
     "Which group is used for what; written as `split.json`."
-    seed: int # of the draw
-    train: tuple[str, ...] # groups
-    val: tuple[str, ...] # groups, for choosing
-    test: tuple[str, ...] # groups, for the last word only
-    folds: dict[str, int] # group → fold, for k-fold over all groups that are not external
-    external: tuple[str, ...] # sources too small to split: all their groups are in test
+
+    seed: int  # of the draw
+    train: tuple[str, ...]  # groups
+    val: tuple[str, ...]  # groups, for choosing
+    test: tuple[str, ...]  # groups, for the last word only
+    folds: dict[str, int]  # group → fold, for k-fold over all groups that are not external
+    external: tuple[str, ...]  # sources too small to split: all their groups are in test
     version: int = 1
 
     @property
-    def hash(self)->str: # 16 hexadecimal digits
+    def hash(self) -> str:  # 16 hexadecimal digits
         "Name the split by its content."
         return fingerprint(asdict(self))
 
-    def of(self, groups:pd.Series, # group of each row
-          )->pd.Series: # "train", "val" or "test"
+    def of(
+        self,
+        groups: pd.Series,  # group of each row
+    ) -> pd.Series:  # "train", "val" or "test"
         "Look up where each group went."
         return groups.map({g: name for name in ("train", "val", "test") for g in getattr(self, name)})
 
 # %% ../nbs/06_store.ipynb #8599d578
-def read_split(path:str|Path, # split.json
-              )->Split: # checked against its hash
+def read_split(
+    path: str | Path,  # split.json
+) -> Split:  # checked against its hash
     "Read a split; raises `UserError` when it was changed by hand or damaged."
     raw = read_json(path)
     stated = raw.pop("hash", None)
-    try: split = Split(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
-    except TypeError: split = None
+    try:
+        split = Split(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+    except TypeError:
+        split = None
     if split is None or split.hash != stated:
         raise UserError(f"{path} does not agree with its own hash", cure="delete it and run prepare again")
     return split
 
 # %% ../nbs/06_store.ipynb #7201a4d2
-def _draw(groups:pd.DataFrame, seed:int, fractions:tuple, folds:int)->tuple[dict, dict]:
+def _draw(groups: pd.DataFrame, seed: int, fractions: tuple, folds: int) -> tuple[dict, dict]:
     "Split each stratum by itself, in the order of its groups' hashes; from three groups on, val and test get at least one."
     place, fold = {}, {}
     for stratum, names in groups.groupby("stratum").group:
@@ -189,22 +252,25 @@ def _draw(groups:pd.DataFrame, seed:int, fractions:tuple, folds:int)->tuple[dict
     return place, fold
 
 # %% ../nbs/06_store.ipynb #09f8f8f3
-def make_split(index:pd.DataFrame, # columns source, patient, case, group, cls, and hash if there is one
-               seed:int=0, # another seed, another draw
-               fractions:tuple[float, float, float]=(.7, .15, .15), # of the groups: train, val, test
-               folds:int=5, # for k-fold
-               min_groups:int=10, # a source with fewer groups is not split but held out as external test
-              )->Split: # disjoint
+def make_split(
+    index: pd.DataFrame,  # columns source, patient, case, group, cls, and hash if there is one
+    seed: int = 0,  # another seed, another draw
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),  # of the groups: train, val, test
+    folds: int = 5,  # for k-fold
+    min_groups: int = 10,  # a source with fewer groups is not split but held out as external test
+) -> Split:  # disjoint
     "Draw train, val and test by group, stratified by source and label (P1); raises `UserError` when a patient is in two groups."
     torn = [c for c in ("patient", "case", "hash") if c in index and index.groupby(c).group.nunique().max() > 1]
-    if torn: raise UserError(f"a {torn[0]} lies in two groups", cure="join the groups first (brainmtl.store.connect)")
+    if torn:
+        raise UserError(f"a {torn[0]} lies in two groups", cure="join the groups first (brainmtl.store.connect)")
     sizes = index.groupby("source").group.nunique()
     external = sorted(sizes.index[sizes < min_groups]) if (sizes >= min_groups).any() else []
     table = index.groupby("group").agg(source=("source", lambda s: sorted(set(s))), cls=("cls", "max")).reset_index()
     held = table.source.map(lambda s: bool(set(s) & set(external)))
     table["stratum"] = table.source.map("+".join) + "/" + table.cls.astype(str)
     place, fold = _draw(table[~held], seed, fractions, folds)
-    if len(set(place.values())) < 3: place, fold = _draw(table[~held].assign(stratum="all"), seed, fractions, folds)
+    if len(set(place.values())) < 3:
+        place, fold = _draw(table[~held].assign(stratum="all"), seed, fractions, folds)
     place |= dict.fromkeys(table.group[held], "test")
     parts = {name: tuple(sorted(g for g, p in place.items() if p == name)) for name in ("train", "val", "test")}
     return Split(seed, **parts, folds=dict(sorted(fold.items())), external=tuple(external))
@@ -213,30 +279,36 @@ def make_split(index:pd.DataFrame, # columns source, patient, case, group, cls, 
 @dataclass(frozen=True)
 class StoreReport:
     "What `build_store` did."
-    path: Path # the store
-    cases: int # in the store now
-    slices: int # in the store now
-    prepared: int # cases written by this call
-    unchanged: int # cases found done
-    removed: int # cases taken out, because their files were not given any more or are bad now
-    problems: tuple[str, ...] # one sentence per bad file
 
-    def __str__(self)->str:
+    path: Path  # the store
+    cases: int  # in the store now
+    slices: int  # in the store now
+    prepared: int  # cases written by this call
+    unchanged: int  # cases found done
+    removed: int  # cases taken out, because their files were not given any more or are bad now
+    problems: tuple[str, ...]  # one sentence per bad file
+
+    def __str__(self) -> str:
         "Say it in a few lines, bad files last."
-        head = (f"{self.path}: {self.cases} cases, {self.slices} slices ({self.prepared} cases prepared, {self.unchanged} unchanged, "
-                f"{self.removed} removed)")
-        return "\n".join([head, *([f"left out, {len(self.problems)}:"] if self.problems else []), *(f"- {p}" for p in self.problems)])
+        head = (
+            f"{self.path}: {self.cases} cases, {self.slices} slices ({self.prepared} cases prepared, {self.unchanged} unchanged, "
+            f"{self.removed} removed)"
+        )
+        return "\n".join(
+            [head, *([f"left out, {len(self.problems)}:"] if self.problems else []), *(f"- {p}" for p in self.problems)]
+        )
 
 # %% ../nbs/06_store.ipynb #b2d901fd
 @dataclass
 class _Build:
     "The state of one call of `build_store`."
+
     path: Path
     cases: list
-    settings: dict # size, modalities
-    problems: list # sentences
-    known: dict = field(default_factory=dict) # case → what `read_case` gave, for the whole and current ones
-    failed: dict = field(default_factory=dict) # case → {"stamp", "problem"}
+    settings: dict  # size, modalities
+    problems: list  # sentences
+    known: dict = field(default_factory=dict)  # case → what `read_case` gave, for the whole and current ones
+    failed: dict = field(default_factory=dict)  # case → {"stamp", "problem"}
 
     def __post_init__(self):
         self.stamps = {c.case: case_stamp(c, **self.settings) for c in self.cases}
@@ -248,17 +320,20 @@ class _Build:
         found = {c.case: read_case(self.path / "cases" / c.case) for c in self.cases}
         self.known = {c: k for c, k in found.items() if k and k["stamp"] == self.stamps[c]}
 
+
 @patch
-def _sweep(self:_Build)->int:
+def _sweep(self: _Build) -> int:
     "Remove what a killed build left, and every case that is not (or no longer) good; say how many cases went."
     stray = [e for e in (self.path / "cases").iterdir() if e.name not in self.known]
-    for e in stray: shutil.rmtree(e, ignore_errors=True)
-    for e in self.path.glob(".*.part"): e.unlink()
+    for e in stray:
+        shutil.rmtree(e, ignore_errors=True)
+    for e in self.path.glob(".*.part"):
+        e.unlink()
     return sum(not e.name.startswith(".") for e in stray)
 
 # %% ../nbs/06_store.ipynb #c2f06d33
 @patch
-def _open(self:_Build):
+def _open(self: _Build):
     "Make the folder; raises `UserError` for one that is something else or holds a store of other settings."
     path, marks = self.path, [self.path / "store.json", self.path / "building.json"]
     mark = next((m for m in marks if m.exists()), None)
@@ -267,163 +342,242 @@ def _open(self:_Build):
     if mark:
         old = {k: read_json(mark).get(k) for k in self.settings}
         new = {k: list(v) if isinstance(v, tuple) else v for k, v in self.settings.items()}
-        if old != new: raise UserError(f"store {path} has other settings", f"{new} instead of {old}", "give another folder, or delete it")
-    try: (path / "cases").mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise UserError(f"cannot write {path}", e.strerror, "choose another folder") from e
+        if old != new:
+            raise UserError(
+                f"store {path} has other settings", f"{new} instead of {old}", "give another folder, or delete it"
+            )
+    try:
+        (path / "cases").mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"cannot write {path}", e.strerror, "choose another folder") from e
+
 
 @patch
-def _begin(self:_Build):
+def _begin(self: _Build):
     "From here on the store is not whole."
     write_json(self.path / "building.json", self.settings)
     (self.path / "store.json").unlink(missing_ok=True)
 
 # %% ../nbs/06_store.ipynb #915ef17a
-def _one(case:Case, folder:Path, *settings)->tuple[str, str|None]: return case.case, write_case(case, folder / case.case, *settings)
+def _one(case: Case, folder: Path, *settings) -> tuple[str, str | None]:
+    return case.case, write_case(case, folder / case.case, *settings)
 
-def _results(jobs:list, workers:int)->Iterator[tuple[str, str|None]]:
+
+def _results(jobs: list, workers: int) -> Iterator[tuple[str, str | None]]:
     "Do the jobs in this process or in others, and give each result when it is there; what is not consumed is stopped."
-    if workers == 1: return (yield from (_one(*job) for job in jobs))
+    if workers == 1:
+        return (yield from (_one(*job) for job in jobs))
     pool, done = ProcessPoolExecutor(workers), False
     try:
-        for future in as_completed([pool.submit(_one, *job) for job in jobs]): yield future.result()
+        for future in as_completed([pool.submit(_one, *job) for job in jobs]):
+            yield future.result()
         done = True
-    finally: pool.shutdown(kill_workers=not done)
+    finally:
+        pool.shutdown(kill_workers=not done)
+
 
 @patch
-def _prepare(self:_Build, todo:list, workers:int|None, strict:bool, progress:bool):
+def _prepare(self: _Build, todo: list, workers: int | None, strict: bool, progress: bool):
     "Prepare cases in parallel and note those that fail; with `strict` the first failure ends it."
     jobs = [(c, self.path / "cases", self.stamps[c.case], *self.settings.values()) for c in todo]
     results = _results(jobs, min(workers or joblib.cpu_count(), len(jobs)))
     try:
         for name, problem in tqdm(results, total=len(todo), desc="prepare", unit="case", disable=not progress):
-            if problem is None: continue
+            if problem is None:
+                continue
             self.failed[name] = dict(stamp=self.stamps[name], problem=problem)
-            if strict: raise UserError(problem)
+            if strict:
+                raise UserError(problem)
     except BrokenExecutor:
-        raise UserError("a worker was stopped by the system, most likely for lack of memory", cure="use fewer workers") from None
-    finally: results.close()
+        raise UserError(
+            "a worker was stopped by the system, most likely for lack of memory", cure="use fewer workers"
+        ) from None
+    finally:
+        results.close()
 
 # %% ../nbs/06_store.ipynb #6627ed66
-COLUMNS = ("row", "source", "patient", "case", "group", "kind", "slice", "n_slices", "z", "cls", "has_mask", "tumour_px", "foreground",
-           "file_width", "file_height", "file_bytes", "file_suffix", "spacing_mm", "hash")
+COLUMNS = (
+    "row",
+    "source",
+    "patient",
+    "case",
+    "group",
+    "kind",
+    "slice",
+    "n_slices",
+    "z",
+    "cls",
+    "has_mask",
+    "tumour_px",
+    "foreground",
+    "file_width",
+    "file_height",
+    "file_bytes",
+    "file_suffix",
+    "spacing_mm",
+    "hash",
+)
+
 
 @patch
-def _groups(self:_Build)->dict:
+def _groups(self: _Build) -> dict:
     "Case → first case of its near-duplicates, for the pictures; found once and kept with the pairs in groups.json."
     path, pictures = self.path / "groups.json", [c for c in self.cases if c.kind == "picture" and c.case in self.known]
     key = fingerprint([code_fingerprint(duplicates), *(self.stamps[c.case] for c in pictures)])
-    if path.exists() and (known := read_json(path))["key"] == key: return known["groups"]
+    if path.exists() and (known := read_json(path))["key"] == key:
+        return known["groups"]
     groups, matches = group_cases(pictures)
     write_json(path, dict(key=key, groups=groups, matches=matches.to_numpy().tolist()))
     return groups
 
-def _rows(known:list[dict])->pd.DataFrame:
+
+def _rows(known: list[dict]) -> pd.DataFrame:
     "One line per kept slice of all cases, without a table for each case on the way."
-    columns:dict[str, list] = {}
+    columns: dict[str, list] = {}
     for k in known:
         n = len(k["facts"]["slice"])
-        for name, v in {**k["facts"], "hash": k["hash"]}.items(): columns.setdefault(name, []).extend(v if isinstance(v, list) else [v] * n)
+        for name, v in {**k["facts"], "hash": k["hash"]}.items():
+            columns.setdefault(name, []).extend(v if isinstance(v, list) else [v] * n)
     return pd.DataFrame(columns)
 
 # %% ../nbs/06_store.ipynb #139be7b0
 @patch
-def _index(self:_Build)->pd.DataFrame:
+def _index(self: _Build) -> pd.DataFrame:
     "One row per slice, in the order of the cases; `group` is the first patient of those that belong together."
     known = [self.known[c.case] for c in self.cases if c.case in self.known]
     if not known:
         problems = self.problems + [v["problem"] for v in self.failed.values()]
-        raise UserError(f"none of the cases for {self.path} can be used", (problems or ["no case"])[0], "check the folders that were given")
+        raise UserError(
+            f"none of the cases for {self.path} can be used",
+            (problems or ["no case"])[0],
+            "check the folders that were given",
+        )
     index = _rows(known)
     first, alike = index.drop_duplicates("case"), self._groups()
-    group = first.patient.groupby(connect(first.patient, first.hash, first.case.map(lambda c: alike.get(c, c)))).transform("min")
+    group = first.patient.groupby(
+        connect(first.patient, first.hash, first.case.map(lambda c: alike.get(c, c)))
+    ).transform("min")
     index["group"] = index.case.map(dict(zip(first.case, group)))
     index["row"] = np.arange(len(index))
     return index[list(COLUMNS)]
 
 # %% ../nbs/06_store.ipynb #8f86d630
-def _counts(index:pd.DataFrame)->dict:
-    return {s: dict(cases=g.case.nunique(), groups=g.group.nunique(), slices=len(g), tumour_slices=int(g.cls.sum()),
-                    masked_slices=int(g.has_mask.sum())) for s, g in index.groupby("source")}
+def _counts(index: pd.DataFrame) -> dict:
+    return {
+        s: dict(
+            cases=g.case.nunique(),
+            groups=g.group.nunique(),
+            slices=len(g),
+            tumour_slices=int(g.cls.sum()),
+            masked_slices=int(g.has_mask.sum()),
+        )
+        for s, g in index.groupby("source")
+    }
+
 
 @patch
-def _finish(self:_Build, seed:int|None)->dict:
+def _finish(self: _Build, seed: int | None) -> dict:
     "Write index and split, and last of all store.json, which says that the store is whole; what is there is not written again."
     index, target = self._index(), self.path / "store.json"
     text = index.to_csv(index=False, lineterminator="\n")
     old = read_split(self.path / "split.json") if (self.path / "split.json").exists() else None
     split = make_split(index, seed if seed is not None else old.seed if old else 0)
-    info = dict(version=VERSION, **self.settings, code=code_fingerprint(sources, preprocess),
-                fingerprint=fingerprint([VERSION, self.settings, text]),
-                cases=index.case.nunique(), slices=len(index), sources=_counts(index), problems=self.problems, failed=self.failed)
-    if split != old: write_json(self.path / "split.json", asdict(split) | {"hash": split.hash})
-    if target.exists() and read_json(target) == json.loads(json.dumps(info)): return info
-    with atomic_path(self.path / "index.csv") as tmp: tmp.write_text(text, encoding="utf-8")
+    info = dict(
+        version=VERSION,
+        **self.settings,
+        code=code_fingerprint(sources, preprocess),
+        fingerprint=fingerprint([VERSION, self.settings, text]),
+        cases=index.case.nunique(),
+        slices=len(index),
+        sources=_counts(index),
+        problems=self.problems,
+        failed=self.failed,
+    )
+    if split != old:
+        write_json(self.path / "split.json", asdict(split) | {"hash": split.hash})
+    if target.exists() and read_json(target) == json.loads(json.dumps(info)):
+        return info
+    with atomic_path(self.path / "index.csv") as tmp:
+        tmp.write_text(text, encoding="utf-8")
     write_json(target, info)
     (self.path / "building.json").unlink(missing_ok=True)
     return info
 
 # %% ../nbs/06_store.ipynb #5a871e57
 @patch
-def _bring_up_to_date(self:_Build, workers:int|None, strict:bool, progress:bool)->int:
+def _bring_up_to_date(self: _Build, workers: int | None, strict: bool, progress: bool) -> int:
     "Prepare what is missing and take out what does not belong; say how many cases went."
     todo = [c for c in self.cases if c.case not in self.known and c.case not in self.failed]
-    if todo or {p.name for p in (self.path / "cases").iterdir()} != set(self.known): self._begin()
+    if todo or {p.name for p in (self.path / "cases").iterdir()} != set(self.known):
+        self._begin()
     removed = self._sweep()
     try:
-        if todo: self._prepare(todo, workers, strict, progress)
+        if todo:
+            self._prepare(todo, workers, strict, progress)
     finally:
         self._look()
         self._sweep()
     lost = [c.case for c in todo if c.case not in self.known and c.case not in self.failed]
-    if lost: raise UserError(f"{len(lost)} prepared cases are gone from {self.path}", lost[0], "let only one process build a store")
+    if lost:
+        raise UserError(
+            f"{len(lost)} prepared cases are gone from {self.path}", lost[0], "let only one process build a store"
+        )
     return removed
 
 # %% ../nbs/06_store.ipynb #095f4063
-def build_store(path:str|Path, # folder of the store; made, completed or brought up to date
-                cases:Iterable[Case], # from `find_cases`
-                problems:Iterable=(), # what `find_cases` could not use; listed at the end
-                size:int=256, # pixels per side
-                modalities:tuple[str, ...]=("flair",), # channels
-                workers:int|None=None, # processes; None: as many as there are cores
-                strict:bool=False, # stop at the first bad file?
-                progress:bool=True, # show a bar?
-                seed:int|None=None, # of the split; None: as it was, or 0
-               )->StoreReport: # counts, and what was left out
+def build_store(
+    path: str | Path,  # folder of the store; made, completed or brought up to date
+    cases: Iterable[Case],  # from `find_cases`
+    problems: Iterable = (),  # what `find_cases` could not use; listed at the end
+    size: int = 256,  # pixels per side
+    modalities: tuple[str, ...] = ("flair",),  # channels
+    workers: int | None = None,  # processes; None: as many as there are cores
+    strict: bool = False,  # stop at the first bad file?
+    progress: bool = True,  # show a bar?
+    seed: int | None = None,  # of the split; None: as it was, or 0
+) -> StoreReport:  # counts, and what was left out
     "Prepare every case that is not there yet, then write index and split; raises `UserError` when nothing is left or the disk is full."
     problems = [str(p) for p in problems]
-    if strict and problems: raise UserError(problems[0])
+    if strict and problems:
+        raise UserError(problems[0])
     build = _Build(Path(path), list(cases), dict(size=size, modalities=tuple(modalities)), problems)
     build._open()
     unchanged, removed = len(build.known), build._bring_up_to_date(workers, strict, progress)
     info = build._finish(seed)
     left_out = (*problems, *(v["problem"] for v in build.failed.values()))
-    return StoreReport(build.path, info["cases"], info["slices"], len(build.known) - unchanged, unchanged, removed, left_out)
+    return StoreReport(
+        build.path, info["cases"], info["slices"], len(build.known) - unchanged, unchanged, removed, left_out
+    )
 
 # %% ../nbs/06_store.ipynb #28937f13
 class Store:
     "Prepared slices, each read when it is asked for; may be pickled and sent to workers."
 
-    def __init__(self,
-                 path:str|Path): # folder that `build_store` wrote
+    def __init__(self, path: str | Path):  # folder that `build_store` wrote
         self.path = Path(path)
         if not (self.path / "store.json").exists():
             state = "is not finished" if (self.path / "building.json").exists() else "does not exist"
             raise UserError(f"the store {self.path} {state}", cure="run brainmtl prepare with this folder")
         self.info = read_json(self.path / "store.json")
         if self.info.get("version") != VERSION:
-            raise UserError(f"{self.path} is a store of version {VERSION}", self.info.get("version"), "delete it and prepare again")
+            raise UserError(
+                f"{self.path} is a store of version {VERSION}", self.info.get("version"), "delete it and prepare again"
+            )
         self.split = read_split(self.path / "split.json")
-        self.index = pd.read_csv(self.path / "index.csv", dtype={"patient": str, "case": str, "group": str}, keep_default_na=False)
+        self.index = pd.read_csv(
+            self.path / "index.csv", dtype={"patient": str, "case": str, "group": str}, keep_default_na=False
+        )
         self.index["split"] = self.split.of(self.index.group)
         self.fingerprint: str = self.info["fingerprint"]
         self._case, self._place = self.index.case.to_numpy(), self.index.groupby("case").cumcount().to_numpy()
         self._masked, self._shape = self.index.has_mask.to_numpy(bool), (self.info["size"],) * 2
 
-    def __len__(self)->int: return len(self.index)
+    def __len__(self) -> int:
+        return len(self.index)
 
 # %% ../nbs/06_store.ipynb #d69fb414
 @patch
-def _read(self:Store, row:int, name:str, out:np.ndarray)->np.ndarray:
+def _read(self: Store, row: int, name: str, out: np.ndarray) -> np.ndarray:
     "Fill `out` with the slice of a row: no map to set up and no header to read, for the next slice lies in another file."
     path = f"{self.path}/cases/{self._case[row]}/{name}"
     try:
@@ -431,43 +585,53 @@ def _read(self:Store, row:int, name:str, out:np.ndarray)->np.ndarray:
             f.seek(_HEADER + int(self._place[row]) * out.nbytes)
             read = f.readinto(out)
         problem = None if read == out.nbytes else f"{read} of {out.nbytes} bytes"
-    except OSError as e: problem = e.strerror
-    if problem: raise UserError(f"{path} cannot be read", problem, "run brainmtl prepare with this store again")
+    except OSError as e:
+        problem = e.strerror
+    if problem:
+        raise UserError(f"{path} cannot be read", problem, "run brainmtl prepare with this store again")
     return out
 
+
 @patch
-def image(self:Store,
-          row:int, # of `index`
-         )->np.ndarray: # float16 (C, size, size)
+def image(
+    self: Store,
+    row: int,  # of `index`
+) -> np.ndarray:  # float16 (C, size, size)
     "Read the prepared slice of a row; raises `UserError` when it is not there."
     return self._read(row, "image.npy", np.empty((len(self.info["modalities"]), *self._shape), np.float16))
 
+
 @patch
-def mask(self:Store,
-         row:int, # of `index`
-        )->np.ndarray|None: # uint8 (size, size), values {0, 1}; None: no mask is known
+def mask(
+    self: Store,
+    row: int,  # of `index`
+) -> np.ndarray | None:  # uint8 (size, size), values {0, 1}; None: no mask is known
     "Read the mask of a row; raises `UserError` when it is not there."
     return self._read(row, "mask.npy", np.empty(self._shape, np.uint8)) if self._masked[row] else None
 
 # %% ../nbs/06_store.ipynb #c7d06a77
-def open_store(store:Store|str|Path, # a store, or its folder
-              )->Store: # the store
+def open_store(
+    store: Store | str | Path,  # a store, or its folder
+) -> Store:  # the store
     "Open a store; one that is open already is given back as it is, with the split it has been given."
     return store if isinstance(store, Store) else Store(store)
 
 # %% ../nbs/06_store.ipynb #6bbca390
 @patch
-def fold(self:Store,
-         k:int, # the fold to test on, from 0; the next one is for choosing, the others train
-         repeat:int=0, # 0: the folds of split.json; any other number draws new ones
-        )->Store: # the same slices, split in another way; sources that are held out are in no part
+def fold(
+    self: Store,
+    k: int,  # the fold to test on, from 0; the next one is for choosing, the others train
+    repeat: int = 0,  # 0: the folds of split.json; any other number draws new ones
+) -> Store:  # the same slices, split in another way; sources that are held out are in no part
     "Look at the store as fold `k` of a cross-validation sees it; raises `UserError` when there is no such fold."
     split = self.split if repeat == 0 else make_split(self.index, self.split.seed + repeat)
     n = len(set(split.folds.values()))
-    if not 0 <= k < n: raise UserError(f"the store has folds 0 to {n - 1}", got=k)
+    if not 0 <= k < n:
+        raise UserError(f"the store has folds 0 to {n - 1}", got=k)
     role = {k: "test", (k + 1) % n: "val"}
-    parts:dict[str, list] = {name: [] for name in ("train", "val", "test")}
-    for group, f in split.folds.items(): parts[role.get(f, "train")].append(group)
+    parts: dict[str, list] = {name: [] for name in ("train", "val", "test")}
+    for group, f in split.folds.items():
+        parts[role.get(f, "train")].append(group)
     turned = copy(self)
     turned.split = replace(split, **{name: tuple(groups) for name, groups in parts.items()})
     turned.index = self.index.assign(split=turned.split.of(self.index.group))

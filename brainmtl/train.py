@@ -38,25 +38,32 @@ from .runtime import Runtime, choose_runtime, make_accelerator, seed_everything,
 from .store import Store
 
 # %% ../nbs/22_train.ipynb #7b21381e
-def resize_batch(batch:dict, # "image" (B, C, H, W), "mask" (B, 1, H, W)
-                 size:int|None, # pixels per side wanted; None: as they are
-                )->dict: # the batch at that size
+def resize_batch(
+    batch: dict,  # "image" (B, C, H, W), "mask" (B, 1, H, W)
+    size: int | None,  # pixels per side wanted; None: as they are
+) -> dict:  # the batch at that size
     "Shrink or enlarge image and mask together; the mask stays in {0, 1}. Early training on small slices costs a quarter (progressive resizing)."
-    if size is None or batch["image"].shape[-1] == size: return batch
-    image = F.interpolate(batch["image"], size=(size, size), mode="area" if size < batch["image"].shape[-1] else "bilinear")
+    if size is None or batch["image"].shape[-1] == size:
+        return batch
+    image = F.interpolate(
+        batch["image"], size=(size, size), mode="area" if size < batch["image"].shape[-1] else "bilinear"
+    )
     return {**batch, "image": image, "mask": (F.adaptive_avg_pool2d(batch["mask"], size) >= 0.5).float()}
 
-def train_step(model:torch.nn.Module, # the network, perhaps wrapped for many processes
-               batch:dict, # a batch on the device
-               loss_fn:MultiTaskLoss, # the weighted losses
-               optimiser:torch.optim.Optimizer, # its gradients are cleared first
-               accelerator, # Accelerate's handle
-               runtime:Runtime, # precision
-               counts:Tensor|None=None, # [masked slices, slices] of the global batch; None: this batch is the global one
-              )->dict[str, Tensor]: # detached "loss", "seg", "cls"
+
+def train_step(
+    model: torch.nn.Module,  # the network, perhaps wrapped for many processes
+    batch: dict,  # a batch on the device
+    loss_fn: MultiTaskLoss,  # the weighted losses
+    optimiser: torch.optim.Optimizer,  # its gradients are cleared first
+    accelerator,  # Accelerate's handle
+    runtime: Runtime,  # precision
+    counts: Tensor | None = None,  # [masked slices, slices] of the global batch; None: this batch is the global one
+) -> dict[str, Tensor]:  # detached "loss", "seg", "cls"
     "Forward, loss, backward, clip to norm 1, update. DDP averages gradients, so each process scales its sum by their number."
     optimiser.zero_grad(set_to_none=True)
-    with runtime.autocast(): out = model(batch["image"], do_seg=loss_fn.lambda_seg > 0, do_cls=loss_fn.lambda_cls > 0)
+    with runtime.autocast():
+        out = model(batch["image"], do_seg=loss_fn.lambda_seg > 0, do_cls=loss_fn.lambda_cls > 0)
     losses = loss_fn(out, batch, counts)
     accelerator.backward(losses["loss"] * accelerator.num_processes)
     accelerator.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], 1.0)
@@ -64,21 +71,24 @@ def train_step(model:torch.nn.Module, # the network, perhaps wrapped for many pr
     return {k: v.detach() for k, v in losses.items()}
 
 # %% ../nbs/22_train.ipynb #125386a5
-def rate_factor(step:int, # number of the step, from 0
-                stage:StageConfig, # steps and warm-up
-               )->float: # factor on the highest rate, in (0, 1]
+def rate_factor(
+    step: int,  # number of the step, from 0
+    stage: StageConfig,  # steps and warm-up
+) -> float:  # factor on the highest rate, in (0, 1]
     "Linear warm-up, then a half cosine towards 0 (Loshchilov & Hutter 2017)."
     rise = max(1, round(stage.warmup * stage.steps))
-    if step < rise: return (step + 1) / rise
+    if step < rise:
+        return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, stage.steps - rise)))
 
 # %% ../nbs/22_train.ipynb #304dc11d
-def validate(model:MultiTaskModel, # the network; its mode is restored afterwards
-             loader, # all validation slices in order
-             runtime:Runtime, # device and precision
-             size:int|None=None, # pixels per side, as in training
-             tasks:tuple=("seg", "cls"), # what to ask for; the rest is not computed
-            )->pd.DataFrame: # one line per slice: source, patient, cls, has_mask, p, tp, fp, fn (columns of the tasks asked for)
+def validate(
+    model: MultiTaskModel,  # the network; its mode is restored afterwards
+    loader,  # all validation slices in order
+    runtime: Runtime,  # device and precision
+    size: int | None = None,  # pixels per side, as in training
+    tasks: tuple = ("seg", "cls"),  # what to ask for; the rest is not computed
+) -> pd.DataFrame:  # one line per slice: source, patient, cls, has_mask, p, tp, fp, fn (columns of the tasks asked for)
     "Predict every slice once and keep counts and probability."
     training, lines = model.training, []
     model.eval()
@@ -86,55 +96,69 @@ def validate(model:MultiTaskModel, # the network; its mode is restored afterward
         batch = resize_batch(batch, size)
         out = ask(model, batch["image"], runtime, tasks=tasks)
         found = {} if out["logit"] is None else {"p": out["logit"].sigmoid().cpu().numpy()}
-        if out["seg"] is not None: found |= dict(zip(("tp", "fp", "fn"), seg_counts(out["seg"].cpu(), batch["mask"][:, 0])))
+        if out["seg"] is not None:
+            found |= dict(zip(("tp", "fp", "fn"), seg_counts(out["seg"].cpu(), batch["mask"][:, 0])))
         lines.append(pd.DataFrame({**{k: batch[k] for k in ("source", "patient", "cls", "has_mask")}, **found}))
     model.train(training)
     return pd.concat(lines, ignore_index=True)
 
 # %% ../nbs/22_train.ipynb #924d0cfb
-def summarise(table:pd.DataFrame, # from `validate`
-              stage:StageConfig, # which tasks count
-             )->dict[str, float]: # "dice", "auc" where defined, and "score", their mean over the tasks trained
+def summarise(
+    table: pd.DataFrame,  # from `validate`
+    stage: StageConfig,  # which tasks count
+) -> dict[str, float]:  # "dice", "auc" where defined, and "score", their mean over the tasks trained
     "Mean volume Dice over patients with a tumour in their mask, mean AUC over sources that have both classes."
     found, both = {}, [g for _, g in table.groupby("source") if g.cls.nunique() == 2]
     if stage.lambda_seg:
         volumes = table[table.has_mask].groupby(["source", "patient"])[["tp", "fp", "fn"]].sum()
         full = volumes[volumes.tp + volumes.fn > 0]
-        if len(full): found["dice"] = float(dice(full.tp, full.fp, full.fn).mean())
-    if stage.lambda_cls and both: found["auc"] = float(np.mean([roc_auc_score(g.cls, g.p) for g in both]))
+        if len(full):
+            found["dice"] = float(dice(full.tp, full.fp, full.fn).mean())
+    if stage.lambda_cls and both:
+        found["auc"] = float(np.mean([roc_auc_score(g.cls, g.p) for g in both]))
     return {**found, "score": float(np.mean(list(found.values()))) if found else 0.0}
 
 # %% ../nbs/22_train.ipynb #7358c721
-def average_weights(model:MultiTaskModel, # weights to follow
-                    keep:float, # part of the average kept at each step, in (0, 1); 0.998 reaches back about 500 steps
-                   )->AveragedModel: # call its `update_parameters(model)` after each step
+def average_weights(
+    model: MultiTaskModel,  # weights to follow
+    keep: float,  # part of the average kept at each step, in (0, 1); 0.998 reaches back about 500 steps
+) -> AveragedModel:  # call its `update_parameters(model)` after each step
     "Keep a moving average of weights and norm statistics; `keep` is approached as (1 + n) / (10 + n)."
+
     def mix(averaged, current, n):
-        if averaged[0].is_floating_point(): torch._foreach_lerp_(averaged, current, 1 - min(keep, (1 + int(n)) / (10 + int(n))))
-        else: torch._foreach_copy_(averaged, current)
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, 1 - min(keep, (1 + int(n)) / (10 + int(n))))
+        else:
+            torch._foreach_copy_(averaged, current)
+
     return AveragedModel(model, multi_avg_fn=mix, use_buffers=True)
 
 # %% ../nbs/22_train.ipynb #a9d13520
-def save_state(path:str|Path, # file to write
-               model:MultiTaskModel, # weights
-               optimiser:torch.optim.Optimizer, # moments and step counts
-               progress:dict, # plain values: step, best, history …
-               averaged:AveragedModel|None=None, # their moving average, when there is one
-              )->None: # nothing
+def save_state(
+    path: str | Path,  # file to write
+    model: MultiTaskModel,  # weights
+    optimiser: torch.optim.Optimizer,  # moments and step counts
+    progress: dict,  # plain values: step, best, history …
+    averaged: AveragedModel | None = None,  # their moving average, when there is one
+) -> None:  # nothing
     "Write everything needed to go on, as one file, atomically."
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
-    if averaged is not None: tensors |= {f"averaged.{k}": v for k, v in averaged.state_dict().items()}
+    if averaged is not None:
+        tensors |= {f"averaged.{k}": v for k, v in averaged.state_dict().items()}
     for i, values in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{k}": torch.as_tensor(v) for k, v in values.items()}
     with atomic_path(path) as tmp:
-        save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, tmp, {"progress": json.dumps(progress)})
+        save_file(
+            {k: v.detach().contiguous().cpu() for k, v in tensors.items()}, tmp, {"progress": json.dumps(progress)}
+        )
 
 # %% ../nbs/22_train.ipynb #4d71990e
-def load_state(path:str|Path, # file written by `save_state`
-               model:MultiTaskModel, # receives the weights
-               optimiser:torch.optim.Optimizer, # receives the moments
-               averaged:AveragedModel|None=None, # receives the moving average, when there is one
-              )->dict: # the plain values
+def load_state(
+    path: str | Path,  # file written by `save_state`
+    model: MultiTaskModel,  # receives the weights
+    optimiser: torch.optim.Optimizer,  # receives the moments
+    averaged: AveragedModel | None = None,  # receives the moving average, when there is one
+) -> dict:  # the plain values
     "Fill model and optimiser and return the rest; raises `UserError` when the file is damaged."
     try:
         with safe_open(path, framework="pt") as f:
@@ -142,43 +166,60 @@ def load_state(path:str|Path, # file written by `save_state`
     except (SafetensorError, OSError, KeyError, TypeError) as e:
         raise UserError(f"{path} is damaged", got=str(e), cure="delete it to start the stage again") from None
     for name, part in (("model.", model), ("averaged.", averaged)):
-        if part is not None: part.load_state_dict({k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)})
-    states:dict[int, dict] = {}
+        if part is not None:
+            part.load_state_dict({k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)})
+    states: dict[int, dict] = {}
     for k, v in tensors.items():
-        if k.startswith("optimiser."): _, i, name = k.split(".", 2); states.setdefault(int(i), {})[name] = v
+        if k.startswith("optimiser."):
+            _, i, name = k.split(".", 2)
+            states.setdefault(int(i), {})[name] = v
     optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
     for p, values in optimiser.state.items():
         for k, v in values.items():
-            if v.shape == p.shape: values[k] = torch.empty_like(p).copy_(v)
+            if v.shape == p.shape:
+                values[k] = torch.empty_like(p).copy_(v)
     return progress
 
 # %% ../nbs/22_train.ipynb #ca3e489f
 @dataclass
 class Fit:
     "One stage of training; `run` does it."
-    model: MultiTaskModel                                 # weights to start from; trained in place
-    store: Store                                          # prepared slices
-    recipe: Recipe                                        # the whole run
-    stage: str                                            # "seg_warmup", "cls_head" or "joint"
-    folder: Path                                          # where checkpoints go
-    runtime: Runtime = field(default_factory=choose_runtime) # device and precision
-    show: bool = True                                     # progress bar?
+
+    model: MultiTaskModel  # weights to start from; trained in place
+    store: Store  # prepared slices
+    recipe: Recipe  # the whole run
+    stage: str  # "seg_warmup", "cls_head" or "joint"
+    folder: Path  # where checkpoints go
+    runtime: Runtime = field(default_factory=choose_runtime)  # device and precision
+    show: bool = True  # progress bar?
 
     def __post_init__(self):
-        self.config:StageConfig = getattr(self.recipe, self.stage)
+        self.config: StageConfig = getattr(self.recipe, self.stage)
         self.seed = step_seed(self.recipe.seed, STAGES.index(self.stage))
-        self.progress:dict[str, Any] = {"step": 0, "best": None, "stale": 0, "done": False, "history": [],
-                                        "recipe": self.recipe.fingerprint, "store": self.store.fingerprint}
-        self.state_path = Path(self.folder)/"last"/"state.safetensors"
+        self.progress: dict[str, Any] = {
+            "step": 0,
+            "best": None,
+            "stale": 0,
+            "done": False,
+            "history": [],
+            "recipe": self.recipe.fingerprint,
+            "store": self.store.fingerprint,
+        }
+        self.state_path = Path(self.folder) / "last" / "state.safetensors"
         self.accelerator = make_accelerator(self.runtime)
         self._choose_parts()
         self._choose_rows()
 
 # %% ../nbs/22_train.ipynb #91446118
 @patch
-def _choose_parts(self:Fit):
-    frozen = {"encoder": self.config.freeze_encoder, "decoder": not self.config.lambda_seg, "head": not self.config.lambda_cls}
-    for part, stop in frozen.items(): (self.model.freeze if stop else self.model.unfreeze)(part)
+def _choose_parts(self: Fit):
+    frozen = {
+        "encoder": self.config.freeze_encoder,
+        "decoder": not self.config.lambda_seg,
+        "head": not self.config.lambda_cls,
+    }
+    for part, stop in frozen.items():
+        (self.model.freeze if stop else self.model.unfreeze)(part)
     self.runtime.place(self.model)
     groups = self.model.parameter_groups(self.config.lr, self.config.encoder_lr, self.config.weight_decay)
     self.optimiser = torch.optim.AdamW(groups, fused=self.runtime.device.type in ("cpu", "cuda"))
@@ -186,111 +227,174 @@ def _choose_parts(self:Fit):
     self.averaged = average_weights(self.model, self.config.ema) if self.config.ema else None
     self.loss_fn = MultiTaskLoss(self.config.lambda_seg, self.config.lambda_cls)
 
+
 @patch
-def _choose_rows(self:Fit):
+def _choose_rows(self: Fit):
     masked = not self.config.lambda_cls
     self.rows = select_rows(self.store, "train", self.recipe.data.sources, masked)
     val_rows = select_rows(self.store, "val", self.recipe.data.sources, masked)
     self.everything = MultiSourceDataset(self.store, np.arange(len(self.store.index)))
     self.val_loader = make_loader(MultiSourceDataset(self.store, val_rows), batch=8)
-    self.tasks = tuple(task for task, weight in (("seg", self.config.lambda_seg), ("cls", self.config.lambda_cls)) if weight)
+    self.tasks = tuple(
+        task for task, weight in (("seg", self.config.lambda_seg), ("cls", self.config.lambda_cls)) if weight
+    )
 
 # %% ../nbs/22_train.ipynb #bf463401
 @patch
-def plan(self:Fit)->BatchPlan: # the rows of the steps that are left
+def plan(self: Fit) -> BatchPlan:  # the rows of the steps that are left
     "Plan the steps from the current one on, for this process."
     c, a = self.config, self.accelerator
-    return BatchPlan(self.store.index, self.rows, c.batch, c.steps, self.seed, self.recipe.data.healthy_ratio, c.sampler == "alternating",
-                     self.progress["step"], a.process_index, a.num_processes)
+    return BatchPlan(
+        self.store.index,
+        self.rows,
+        c.batch,
+        c.steps,
+        self.seed,
+        self.recipe.data.healthy_ratio,
+        c.sampler == "alternating",
+        self.progress["step"],
+        a.process_index,
+        a.num_processes,
+    )
+
 
 @patch
-def step(self:Fit,
-         model, # the network as wrapped by Accelerate
-         batch:dict, # this process's slices
-         plan:BatchPlan, # the plan they come from
-        )->dict[str, Tensor]: # losses
+def step(
+    self: Fit,
+    model,  # the network as wrapped by Accelerate
+    batch: dict,  # this process's slices
+    plan: BatchPlan,  # the plan they come from
+) -> dict[str, Tensor]:  # losses
     "Set the rate, bring the batch to the device, augment it there and take one step."
     now = self.progress["step"]
-    for group, top in zip(self.optimiser.param_groups, self.top_rates): group["lr"] = top * rate_factor(now, self.config)
-    batch = resize_batch({**batch, **{k: batch[k].to(self.runtime.device) for k in ("image", "mask", "has_mask", "cls")}}, self.config.train_size)
+    for group, top in zip(self.optimiser.param_groups, self.top_rates):
+        group["lr"] = top * rate_factor(now, self.config)
+    batch = resize_batch(
+        {**batch, **{k: batch[k].to(self.runtime.device) for k in ("image", "mask", "has_mask", "cls")}},
+        self.config.train_size,
+    )
     if self.recipe.augment.enabled:
         drawn = draw_augmentation(self.recipe.augment, self.config.batch, step_seed(self.seed, now, 1))
         batch = apply_augmentation(batch, take(drawn, slice(plan.rank, None, plan.world)))
     batch["image"] = self.runtime.move(batch["image"])
     seed_everything(step_seed(self.seed, now, 2, plan.rank))
-    counts = self.accelerator.reduce(torch.stack([batch["has_mask"].sum(), torch.tensor(len(batch["cls"]), device=self.runtime.device)]), "sum")
+    counts = self.accelerator.reduce(
+        torch.stack([batch["has_mask"].sum(), torch.tensor(len(batch["cls"]), device=self.runtime.device)]), "sum"
+    )
     losses = train_step(model, batch, self.loss_fn, self.optimiser, self.accelerator, self.runtime, counts)
-    if self.averaged is not None: self.averaged.update_parameters(self.model)
+    if self.averaged is not None:
+        self.averaged.update_parameters(self.model)
     return losses
 
 # %% ../nbs/22_train.ipynb #b63436a2
 @patch(as_prop=True)
-def kept(self:Fit)->MultiTaskModel: # the network that is validated and saved
+def kept(self: Fit) -> MultiTaskModel:  # the network that is validated and saved
     "The moving average of the weights where the stage keeps one, else the weights themselves."
     return self.model if self.averaged is None else self.averaged.module
 
+
 @patch
-def check(self:Fit,
-          losses:dict[str, float], # mean training losses since the last check
-         )->dict: # the new line of the history
+def check(
+    self: Fit,
+    losses: dict[str, float],  # mean training losses since the last check
+) -> dict:  # the new line of the history
     "Validate on the first process, tell the others, keep the best checkpoint and the state."
-    line:dict[str, Any] = {}
+    line: dict[str, Any] = {}
     if self.accelerator.is_main_process:
-        line = summarise(validate(self.kept, self.val_loader, self.runtime, self.config.train_size, self.tasks), self.config)
+        line = summarise(
+            validate(self.kept, self.val_loader, self.runtime, self.config.train_size, self.tasks), self.config
+        )
     line = broadcast_object_list([line])[0]
     p, better = self.progress, self.progress["best"] is None or line["score"] > self.progress["best"]
     p["best"], p["stale"] = (line["score"], 0) if better else (p["best"], p["stale"] + 1)
-    p["done"] = p["step"] >= self.config.steps or (self.config.patience is not None and p["stale"] >= self.config.patience)
-    p["history"].append({"stage": self.stage, "step": p["step"], **{f"train_{k}": v for k, v in losses.items()}, **{f"val_{k}": v for k, v in line.items()}})
+    p["done"] = p["step"] >= self.config.steps or (
+        self.config.patience is not None and p["stale"] >= self.config.patience
+    )
+    p["history"].append(
+        {
+            "stage": self.stage,
+            "step": p["step"],
+            **{f"train_{k}": v for k, v in losses.items()},
+            **{f"val_{k}": v for k, v in line.items()},
+        }
+    )
     if self.accelerator.is_main_process:
-        if better: save_checkpoint(self.folder, self.kept, self.describe(line))
+        if better:
+            save_checkpoint(self.folder, self.kept, self.describe(line))
         save_state(self.state_path, self.model, self.optimiser, p, self.averaged)
     return p["history"][-1]
 
 # %% ../nbs/22_train.ipynb #fb34ce4d
 @patch
-def describe(self:Fit,
-             scores:dict, # validation scores of these weights
-            )->dict: # what model.json records beside the architecture
+def describe(
+    self: Fit,
+    scores: dict,  # validation scores of these weights
+) -> dict:  # what model.json records beside the architecture
     "Say what the weights were trained on, with and for."
     info, data = self.store.info, self.recipe.data
-    return {"run_stage": self.stage, "step": self.progress["step"], "modalities": list(data.modalities), "input_size": data.size,
-            "normalisation": "z-score in the brain foreground of the whole case, background 0", "preprocess": info["code"],
-            "predict": {"flip": self.recipe.evaluate.flip, "min_island": self.recipe.evaluate.min_island},
-            "sources": sorted(set(self.store.index.source[self.rows])), "split_hash": self.store.split.hash, "store_fingerprint": self.store.fingerprint,
-            "recipe": self.recipe.to_dict(), "recipe_fingerprint": self.recipe.fingerprint, "runtime": self.runtime.describe(),
-            "metrics": {f"val_{k}": v for k, v in scores.items()}}
+    return {
+        "run_stage": self.stage,
+        "step": self.progress["step"],
+        "modalities": list(data.modalities),
+        "input_size": data.size,
+        "normalisation": "z-score in the brain foreground of the whole case, background 0",
+        "preprocess": info["code"],
+        "predict": {"flip": self.recipe.evaluate.flip, "min_island": self.recipe.evaluate.min_island},
+        "sources": sorted(set(self.store.index.source[self.rows])),
+        "split_hash": self.store.split.hash,
+        "store_fingerprint": self.store.fingerprint,
+        "recipe": self.recipe.to_dict(),
+        "recipe_fingerprint": self.recipe.fingerprint,
+        "runtime": self.runtime.describe(),
+        "metrics": {f"val_{k}": v for k, v in scores.items()},
+    }
 
 # %% ../nbs/22_train.ipynb #c1233f54
 @patch
-def run(self:Fit)->MultiTaskModel: # the network with the stage's best weights
+def run(self: Fit) -> MultiTaskModel:  # the network with the stage's best weights
     "Train to the end of the stage, from wherever an earlier run stopped; Ctrl-C loses at most `validate_every` steps."
     self.resume()
     if not self.progress["done"]:
         plan = self.plan()
-        model = self.accelerator.prepare_model(self.model.train()) if self.accelerator.num_processes > 1 else self.model.train()
-        bar = tqdm(total=self.config.steps, initial=self.progress["step"], desc=self.stage, disable=not (self.show and self.accelerator.is_main_process))
-        sums:dict[str, Tensor] = {}
+        model = (
+            self.accelerator.prepare_model(self.model.train())
+            if self.accelerator.num_processes > 1
+            else self.model.train()
+        )
+        bar = tqdm(
+            total=self.config.steps,
+            initial=self.progress["step"],
+            desc=self.stage,
+            disable=not (self.show and self.accelerator.is_main_process),
+        )
+        sums: dict[str, Tensor] = {}
         for n, batch in enumerate(make_loader(self.everything, plan), 1):
             losses = self.step(model, batch, plan)
             sums = {k: sums.get(k, 0) + v for k, v in losses.items()}
             self.progress["step"] += 1
             bar.update()
-            if self.progress["step"] % self.config.validate_every and self.progress["step"] < self.config.steps: continue
+            if self.progress["step"] % self.config.validate_every and self.progress["step"] < self.config.steps:
+                continue
             line = self.check({k: float(v) / n for k, v in sums.items()})
             bar.set_postfix({k: f"{v:.3f}" for k, v in line.items() if isinstance(v, float)})
-            if self.progress["done"]: break
+            if self.progress["done"]:
+                break
         bar.close()
     self.accelerator.wait_for_everyone()
     return load_weights(self.model, self.folder).eval()
 
 # %% ../nbs/22_train.ipynb #e77ce396
 @patch
-def resume(self:Fit)->None: # nothing
+def resume(self: Fit) -> None:  # nothing
     "Pick up the state of an interrupted run; raises `UserError` when the folder belongs to another recipe or store."
-    if not self.state_path.is_file(): return
+    if not self.state_path.is_file():
+        return
     progress = load_state(self.state_path, self.model, self.optimiser, self.averaged)
     for what in ("recipe", "store"):
         if progress[what] != self.progress[what]:
-            raise UserError(f"{self.folder} belongs to another {what}", got=progress[what], cure="choose another --run, or delete the folder to start again")
+            raise UserError(
+                f"{self.folder} belongs to another {what}",
+                got=progress[what],
+                cure="choose another --run, or delete the folder to start again",
+            )
     self.progress = progress

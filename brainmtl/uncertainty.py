@@ -34,83 +34,104 @@ from .store import Store, open_store
 
 # %% ../nbs/33_uncertainty.ipynb #25ca3896
 @contextmanager
-def evaluating(model:nn.Module, # any model
-              )->Iterator[nn.Module]: # the same model in evaluation mode
+def evaluating(
+    model: nn.Module,  # any model
+) -> Iterator[nn.Module]:  # the same model in evaluation mode
     "Put the model in evaluation mode and give every layer its own mode back afterwards, also after an error."
     modes = {m: m.training for m in model.modules()}
-    try: yield model.eval()
+    try:
+        yield model.eval()
     finally:
-        for m, training in modes.items(): m.training = training
+        for m, training in modes.items():
+            m.training = training
 
 # %% ../nbs/33_uncertainty.ipynb #c0b4de63
 PARTS = {"cls": "head", "seg": "decoder"}
 
-def dropout_layers(model:nn.Module, # a `MultiTaskModel`
-                   task:str, # "cls" or "seg"
-                  )->list[nn.Module]: # dropout layers of the task's own part whose rate is above 0
+
+def dropout_layers(
+    model: nn.Module,  # a `MultiTaskModel`
+    task: str,  # "cls" or "seg"
+) -> list[nn.Module]:  # dropout layers of the task's own part whose rate is above 0
     "List the layers that MC-dropout can use for a task; raises `UserError` for an unknown task and when there is none (U1)."
-    if task not in PARTS: raise UserError("task must be 'cls' or 'seg'", got=repr(task))
+    if task not in PARTS:
+        raise UserError("task must be 'cls' or 'seg'", got=repr(task))
     layers = [m for m in getattr(model, PARTS[task]).modules() if isinstance(m, _DropoutNd) and m.p > 0]
-    if not layers: raise UserError(f"the model's {PARTS[task]} has no active dropout", cure="train with model.dropout above 0")
+    if not layers:
+        raise UserError(f"the model's {PARTS[task]} has no active dropout", cure="train with model.dropout above 0")
     return layers
 
+
 @contextmanager
-def dropping(model:nn.Module, # a `MultiTaskModel`
-             tasks:tuple[str, ...]=("cls", "seg"), # answers wanted
-            )->Iterator[nn.Module]: # the same model: dropout drops, everything else evaluates
+def dropping(
+    model: nn.Module,  # a `MultiTaskModel`
+    tasks: tuple[str, ...] = ("cls", "seg"),  # answers wanted
+) -> Iterator[nn.Module]:  # the same model: dropout drops, everything else evaluates
     "Switch dropout on and nothing else: norm layers keep their statistics (U2); every mode is given back afterwards."
     layers = [m for task in tasks for m in dropout_layers(model, task)]
     with evaluating(model):
-        for m in layers: m.train()
+        for m in layers:
+            m.train()
         yield model
 
 # %% ../nbs/33_uncertainty.ipynb #63fddbb0
 @dataclass(frozen=True)
 class Spread:
     "What many answers to one question have in common and where they differ; all fields have the shape of one answer."
-    mean: Tensor                                          # predictive probability, [0, 1]
-    std: Tensor                                           # population standard deviation of the probability, [0, 0.5]
-    entropy: Tensor                                       # of the mean, in bits, [0, 1]: all that is uncertain
-    mutual: Tensor                                        # entropy minus the answers' own mean entropy, in bits: disagreement
 
-def entropy_bits(p:Tensor, # probabilities, [0, 1], any shape
-                )->Tensor: # same shape, [0, 1]
+    mean: Tensor  # predictive probability, [0, 1]
+    std: Tensor  # population standard deviation of the probability, [0, 0.5]
+    entropy: Tensor  # of the mean, in bits, [0, 1]: all that is uncertain
+    mutual: Tensor  # entropy minus the answers' own mean entropy, in bits: disagreement
+
+
+def entropy_bits(
+    p: Tensor,  # probabilities, [0, 1], any shape
+) -> Tensor:  # same shape, [0, 1]
     "Entropy of a yes/no answer in bits."
     return (torch.special.entr(p) + torch.special.entr(1 - p)) / np.log(2)
 
-def spread(answers:Iterable[Tensor], # probabilities of the same shape, one tensor per answer; at least two
-          )->Spread: # their summary
+
+def spread(
+    answers: Iterable[Tensor],  # probabilities of the same shape, one tensor per answer; at least two
+) -> Spread:  # their summary
     "Summarise answers as they come, keeping none of them (Welford 1962 for the deviation)."
     n = 0
     for p in answers:
         p = p.double()
-        if n == 0: mean, squares, own = torch.zeros_like(p), torch.zeros_like(p), torch.zeros_like(p)
+        if n == 0:
+            mean, squares, own = torch.zeros_like(p), torch.zeros_like(p), torch.zeros_like(p)
         n += 1
         step = p - mean
         mean, own = mean + step / n, own + (entropy_bits(p) - own) / n
         squares = squares + step * (p - mean)
-    if n < 2: raise UserError("a spread needs at least two answers", got=n)
+    if n < 2:
+        raise UserError("a spread needs at least two answers", got=n)
     total = entropy_bits(mean)
     return Spread(*(t.float() for t in (mean, (squares / n).sqrt(), total, (total - own).clamp_min(0))))
 
 # %% ../nbs/33_uncertainty.ipynb #feafb4ae
-def probability(model:nn.Module, # a `MultiTaskModel`
-                features:list[Tensor], # the encoder's features
-                task:str, # "cls" or "seg"
-                temperature:float=1.0, # divides the class logit, see `brainmtl.calibrate`
-               )->Tensor: # P(tumour in the slice), (B,), or P(tumour in the pixel), (B, 1, H, W); float32
+def probability(
+    model: nn.Module,  # a `MultiTaskModel`
+    features: list[Tensor],  # the encoder's features
+    task: str,  # "cls" or "seg"
+    temperature: float = 1.0,  # divides the class logit, see `brainmtl.calibrate`
+) -> Tensor:  # P(tumour in the slice), (B,), or P(tumour in the pixel), (B, 1, H, W); float32
     "Answer one task from features that are already there."
-    if task == "seg": return model.decoder(features).float().sigmoid()
+    if task == "seg":
+        return model.decoder(features).float().sigmoid()
     logits = model.head(features[-1]).float()
     return ((logits[:, 1] - logits[:, 0]) / temperature).sigmoid()
 
-def mc_dropout(model:nn.Module, # a `MultiTaskModel`; it is given back as it was
-               x:Tensor, # slices, (B, C, H, W)
-               n:int=20, # thinned networks
-               seed:int=0, # same seed, same answer; the global generator is not touched
-               tasks:tuple[str, ...]=("cls", "seg"), # answers wanted
-               temperature:float=1.0, # divides the class logit
-              )->dict[str, Spread]: # task → spread of its probability
+
+def mc_dropout(
+    model: nn.Module,  # a `MultiTaskModel`; it is given back as it was
+    x: Tensor,  # slices, (B, C, H, W)
+    n: int = 20,  # thinned networks
+    seed: int = 0,  # same seed, same answer; the global generator is not touched
+    tasks: tuple[str, ...] = ("cls", "seg"),  # answers wanted
+    temperature: float = 1.0,  # divides the class logit
+) -> dict[str, Spread]:  # task → spread of its probability
     "Ask `n` networks with dropout on; the encoder has none and runs once. Raises `UserError` without dropout (U1)."
     with dropping(model, tasks), torch.no_grad(), torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
         torch.manual_seed(seed)
@@ -118,12 +139,13 @@ def mc_dropout(model:nn.Module, # a `MultiTaskModel`; it is given back as it was
         return {task: spread(probability(model, features, task, temperature) for _ in range(n)) for task in tasks}
 
 # %% ../nbs/33_uncertainty.ipynb #077b96c0
-def flip_tta(model:nn.Module, # a `MultiTaskModel`; it is given back as it was
-             x:Tensor, # slices, (B, C, H, W)
-             flips:tuple[tuple[int, ...], ...]=((), (3,)), # axes mirrored, one tuple per answer; 3 is left and right
-             tasks:tuple[str, ...]=("cls", "seg"), # answers wanted
-             temperature:float=1.0, # divides the class logit
-            )->dict[str, Spread]: # task → spread of its probability, the masks mirrored back
+def flip_tta(
+    model: nn.Module,  # a `MultiTaskModel`; it is given back as it was
+    x: Tensor,  # slices, (B, C, H, W)
+    flips: tuple[tuple[int, ...], ...] = ((), (3,)),  # axes mirrored, one tuple per answer; 3 is left and right
+    tasks: tuple[str, ...] = ("cls", "seg"),  # answers wanted
+    temperature: float = 1.0,  # divides the class logit
+) -> dict[str, Spread]:  # task → spread of its probability, the masks mirrored back
     "Ask the same network about mirrored pictures; needs no dropout."
     answers = {task: [] for task in tasks}
     with evaluating(model), torch.no_grad():
@@ -135,18 +157,20 @@ def flip_tta(model:nn.Module, # a `MultiTaskModel`; it is given back as it was
     return {task: spread(answers[task]) for task in tasks}
 
 # %% ../nbs/33_uncertainty.ipynb #c5eddca1
-def soft_dice_confidence(p:Tensor, # mean probability of tumour, (B, 1, H, W)
-                         threshold:float=0.5, # probability from which a pixel is tumour
-                        )->Tensor: # (B,), [0, 1]; 0 where no pixel is called tumour
+def soft_dice_confidence(
+    p: Tensor,  # mean probability of tumour, (B, 1, H, W)
+    threshold: float = 0.5,  # probability from which a pixel is tumour
+) -> Tensor:  # (B,), [0, 1]; 0 where no pixel is called tumour
     "The Dice that the model expects of its own mask (Borges et al. 2024, soft Dice confidence)."
     p, mask = p.flatten(1).double(), p.flatten(1) >= threshold
     return (2 * (p * mask).sum(1) / (p.sum(1) + mask.sum(1)).clamp_min(1e-12)).float()
 
 # %% ../nbs/33_uncertainty.ipynb #1e36e04f
-def risk_coverage(uncertainty:np.ndarray, # one number per answer, higher is less sure, (n,)
-                  error:np.ndarray, # what each answer costs, (n,)
-                  weights:np.ndarray|None=None, # how often each answer counts, (n,) or (replicates, n); None is once
-                 )->tuple[np.ndarray, np.ndarray]: # coverage and mean error of the answers kept, (levels,) or (replicates, levels)
+def risk_coverage(
+    uncertainty: np.ndarray,  # one number per answer, higher is less sure, (n,)
+    error: np.ndarray,  # what each answer costs, (n,)
+    weights: np.ndarray | None = None,  # how often each answer counts, (n,) or (replicates, n); None is once
+) -> tuple[np.ndarray, np.ndarray]:  # coverage and mean error of the answers kept, (levels,) or (replicates, levels)
     "Keep the surest answers first, one point per level of uncertainty: equally sure answers have no order (Geifman and El-Yaniv 2017)."
     weights = np.ones(len(error)) if weights is None else np.asarray(weights, float)
     order = np.argsort(uncertainty, kind="stable")
@@ -156,18 +180,21 @@ def risk_coverage(uncertainty:np.ndarray, # one number per answer, higher is les
     cost = np.add.reduceat(w * np.asarray(error, float)[order], starts, axis=-1).cumsum(-1)
     return kept / kept[..., -1:], np.divide(cost, kept, out=np.zeros_like(cost), where=kept > 0)
 
-def aurc(uncertainty:np.ndarray, # one number per answer, higher is less sure, (n,)
-         error:np.ndarray, # what each answer costs, (n,)
-         weights:np.ndarray|None=None, # how often each answer counts, (n,) or (replicates, n); None is once
-        )->np.ndarray: # scalar or (replicates,); the mean error if the uncertainty knows nothing, lower if it knows
+
+def aurc(
+    uncertainty: np.ndarray,  # one number per answer, higher is less sure, (n,)
+    error: np.ndarray,  # what each answer costs, (n,)
+    weights: np.ndarray | None = None,  # how often each answer counts, (n,) or (replicates, n); None is once
+) -> np.ndarray:  # scalar or (replicates,); the mean error if the uncertainty knows nothing, lower if it knows
     "Area under the risk–coverage curve: the mean over answers of the risk at their level."
     coverage, risk = risk_coverage(uncertainty, error, weights)
     return (risk * np.diff(coverage, axis=-1, prepend=0)).sum(-1)
 
 # %% ../nbs/33_uncertainty.ipynb #78e65c6c
-def rank_correlation(values:tuple, # (a, b): two numbers per row, each (n,)
-                     w:np.ndarray, # row weights, (replicates, n)
-                    )->np.ndarray: # (replicates,); NaN where one of them does not vary
+def rank_correlation(
+    values: tuple,  # (a, b): two numbers per row, each (n,)
+    w: np.ndarray,  # row weights, (replicates, n)
+) -> np.ndarray:  # (replicates,); NaN where one of them does not vary
     "Spearman's correlation: Pearson's, weighted, between ranks taken once over all rows."
     a, b = (rankdata(v) for v in values)
     total = w.sum(1)
@@ -176,36 +203,50 @@ def rank_correlation(values:tuple, # (a, b): two numbers per row, each (n,)
     return np.divide((w * a * b).sum(1), np.sqrt(va * vb), out=np.full(len(w), np.nan), where=(va > 0) & (vb > 0))
 
 # %% ../nbs/33_uncertainty.ipynb #3fe1031c
-GRID = np.arange(1, 21) / 20                              # coverages at which a curve is written down
+GRID = np.arange(1, 21) / 20  # coverages at which a curve is written down
 
-def summarise(uncertainty:np.ndarray, # one number per answer, higher is less sure, (n,)
-              error:np.ndarray, # what each answer costs, (n,)
-              clusters:np.ndarray, # patient or group of each answer, (n,)
-              n:int=2000, # replicates of the bootstrap
-              seed:int=0, # seed of the bootstrap
-             )->dict: # see the schema at `run_uncertainty`
+
+def summarise(
+    uncertainty: np.ndarray,  # one number per answer, higher is less sure, (n,)
+    error: np.ndarray,  # what each answer costs, (n,)
+    clusters: np.ndarray,  # patient or group of each answer, (n,)
+    n: int = 2000,  # replicates of the bootstrap
+    seed: int = 0,  # seed of the bootstrap
+) -> dict:  # see the schema at `run_uncertainty`
     "Judge an uncertainty by the error it avoids: what is gained over leaving out answers at random, with a patient interval."
-    def ci(stat, share=True): return bootstrap_ci((uncertainty, error), clusters, stat, n, seed, share=share)
+
+    def ci(stat, share=True):
+        return bootstrap_ci((uncertainty, error), clusters, stat, n, seed, share=share)
+
     gain = ci(lambda v, w: w @ v[1] / w.sum(1) - aurc(*v, w), share=False)
     coverage, risk = risk_coverage(uncertainty, error)
-    return dict(error=ci(lambda v, w: w @ v[1] / w.sum(1)), aurc=ci(lambda v, w: aurc(*v, w)), aurc_best=float(aurc(error, error)),
-                gain=gain, correlation=ci(rank_correlation, share=False), helps=None if gain["low"] is None else bool(gain["low"] > 0),
-                curve=dict(coverage=GRID.tolist(), risk=risk[np.searchsorted(coverage, GRID - 1e-9)].tolist()))
+    return dict(
+        error=ci(lambda v, w: w @ v[1] / w.sum(1)),
+        aurc=ci(lambda v, w: aurc(*v, w)),
+        aurc_best=float(aurc(error, error)),
+        gain=gain,
+        correlation=ci(rank_correlation, share=False),
+        helps=None if gain["low"] is None else bool(gain["low"] > 0),
+        curve=dict(coverage=GRID.tolist(), risk=risk[np.searchsorted(coverage, GRID - 1e-9)].tolist()),
+    )
 
 # %% ../nbs/33_uncertainty.ipynb #ad970431
 ABOUT = ["source", "patient", "case", "group", "slice", "cls", "has_mask", "tumour_px"]
 
-def uncertainty_table(model:nn.Module, # a `MultiTaskModel`
-                      store:Store, # prepared slices
-                      rows:Iterable[int], # rows of `store.index` to ask about
-                      runtime:Runtime, # device and precision
-                      meta:dict|None=None, # content of model.json: thresholds, temperature, trained tasks; None: the defaults
-                      method:str="mc", # "mc" (dropout) or "flip" (mirrors)
-                      n:int=20, # thinned networks
-                      seed:int=0, # each slice draws from this and its row, so that order means nothing (M3)
-                     )->pd.DataFrame: # one line per slice: who it is, then uncertainty and error of both tasks
+
+def uncertainty_table(
+    model: nn.Module,  # a `MultiTaskModel`
+    store: Store,  # prepared slices
+    rows: Iterable[int],  # rows of `store.index` to ask about
+    runtime: Runtime,  # device and precision
+    meta: dict | None = None,  # content of model.json: thresholds, temperature, trained tasks; None: the defaults
+    method: str = "mc",  # "mc" (dropout) or "flip" (mirrors)
+    n: int = 20,  # thinned networks
+    seed: int = 0,  # each slice draws from this and its row, so that order means nothing (M3)
+) -> pd.DataFrame:  # one line per slice: who it is, then uncertainty and error of both tasks
     "Ask about each slice; raises `UserError` for an unknown method, and for a model without dropout where the method needs it."
-    if method not in ("mc", "flip"): raise UserError("method must be 'mc' or 'flip'", got=repr(method))
+    if method not in ("mc", "flip"):
+        raise UserError("method must be 'mc' or 'flip'", got=repr(method))
     how, rows, lines = settings(meta), [int(row) for row in rows], []
     more = dict(tasks=how["tasks"], temperature=how["temperature"])
     for row in rows:
@@ -217,12 +258,19 @@ def uncertainty_table(model:nn.Module, # a `MultiTaskModel`
     return pd.concat([pd.DataFrame(dict(row=rows, method=method)), about, pd.DataFrame(lines)], axis=1)
 
 # %% ../nbs/33_uncertainty.ipynb #40f5b649
-def _line(s:dict[str, Spread], about:pd.Series, mask:np.ndarray|None, how:dict)->dict:
-    line = {f"{task}_{kind}": np.nan for task in PARTS for kind in ("uncertainty", "mutual", "std", "error")} | {"p": np.nan}
+def _line(s: dict[str, Spread], about: pd.Series, mask: np.ndarray | None, how: dict) -> dict:
+    line = {f"{task}_{kind}": np.nan for task in PARTS for kind in ("uncertainty", "mutual", "std", "error")} | {
+        "p": np.nan
+    }
     if cls := s.get("cls"):
         p = cls.mean.item()
-        line |= dict(p=p, cls_uncertainty=cls.entropy.item(), cls_mutual=cls.mutual.item(), cls_std=cls.std.item(),
-                     cls_error=float((p >= how["cls"]) != about.cls))
+        line |= dict(
+            p=p,
+            cls_uncertainty=cls.entropy.item(),
+            cls_mutual=cls.mutual.item(),
+            cls_std=cls.std.item(),
+            cls_error=float((p >= how["cls"]) != about.cls),
+        )
     if seg := s.get("seg"):
         confidence = soft_dice_confidence(seg.mean, how["seg"]).item()
         line |= dict(seg_uncertainty=1 - confidence, seg_mutual=seg.mutual.mean().item(), seg_std=seg.std.mean().item())
@@ -232,50 +280,60 @@ def _line(s:dict[str, Spread], about:pd.Series, mask:np.ndarray|None, how:dict)-
     return line
 
 # %% ../nbs/33_uncertainty.ipynb #e22fd75c
-def summarise_table(table:pd.DataFrame, # of `uncertainty_table`
-                    n:int=2000, # replicates of the bootstrap
-                    seed:int=0, # seed of the bootstrap
-                   )->dict: # task → {each source, and "pooled" → summary, see `summarise`}
+def summarise_table(
+    table: pd.DataFrame,  # of `uncertainty_table`
+    n: int = 2000,  # replicates of the bootstrap
+    seed: int = 0,  # seed of the bootstrap
+) -> dict:  # task → {each source, and "pooled" → summary, see `summarise`}
     "Judge both uncertainties per source and pooled (U3); a mask's error is 1 − Dice on slices that have a tumour."
     out = {}
     for task in PARTS:
         known = table[table[f"{task}_error"].notna()]
         groups = {source: g for source, g in known.groupby("source")} | ({"pooled": known} if len(known) else {})
-        out[task] = {name: summarise(*(g[c].to_numpy() for c in (f"{task}_uncertainty", f"{task}_error", "group")), n, seed)
-                     for name, g in groups.items()}
+        out[task] = {
+            name: summarise(*(g[c].to_numpy() for c in (f"{task}_uncertainty", f"{task}_error", "group")), n, seed)
+            for name, g in groups.items()
+        }
     return out
 
 # %% ../nbs/33_uncertainty.ipynb #769e5409
-VERSION = 1                                               # of the schema of uncertainty.json
+VERSION = 1  # of the schema of uncertainty.json
 
-def run_uncertainty(checkpoint:str|Path, # folder of a trained stage
-                    store:Store|str|Path, # prepared slices
-                    out:str|Path, # folder for uncertainty.json and uncertainty.csv
-                    split:str="test", # "test", "val", or "all" for a store of other cases
-                    passes:int=10, # thinned networks
-                    limit:int|None=40, # at most this many slices of each source; None takes all
-                    seed:int=0, # of dropout, choice of slices and bootstrap
-                    n:int=2000, # bootstrap replicates
-                    runtime:Runtime|None=None, # device and precision; None: chosen by itself
-                   )->dict: # content of uncertainty.json
+
+def run_uncertainty(
+    checkpoint: str | Path,  # folder of a trained stage
+    store: Store | str | Path,  # prepared slices
+    out: str | Path,  # folder for uncertainty.json and uncertainty.csv
+    split: str = "test",  # "test", "val", or "all" for a store of other cases
+    passes: int = 10,  # thinned networks
+    limit: int | None = 40,  # at most this many slices of each source; None takes all
+    seed: int = 0,  # of dropout, choice of slices and bootstrap
+    n: int = 2000,  # bootstrap replicates
+    runtime: Runtime | None = None,  # device and precision; None: chosen by itself
+) -> dict:  # content of uncertainty.json
     "Write what each method knows about its own errors, per source; a method that the model cannot serve is written down as refused."
     runtime, store = runtime or choose_runtime(), open_store(store)
     (model, meta), methods, tables = load_checkpoint(checkpoint, runtime), {}, []
     rows = pick_rows(store.index.loc[select_rows(store, split)], limit, seed)
     for method in ("mc", "flip"):
-        try: tables.append(uncertainty_table(model, store, rows, runtime, meta, method, passes, seed))
-        except UserError as e: methods[method] = {"refused": str(e)}
-        else: methods[method] = summarise_table(tables[-1], n, seed)
+        try:
+            tables.append(uncertainty_table(model, store, rows, runtime, meta, method, passes, seed))
+        except UserError as e:
+            methods[method] = {"refused": str(e)}
+        else:
+            methods[method] = summarise_table(tables[-1], n, seed)
     asked = dict(split=split, slices=len(rows), limit=limit, passes=passes, seed=seed)
     result = dict(version=VERSION, checkpoint=meta["weights_hash"], store=store.fingerprint, **asked, methods=methods)
-    with atomic_path(Path(out)/"uncertainty.csv") as tmp: pd.concat(tables).to_csv(tmp, index=False, float_format="%.6g")
-    write_json(Path(out)/"uncertainty.json", result)
+    with atomic_path(Path(out) / "uncertainty.csv") as tmp:
+        pd.concat(tables).to_csv(tmp, index=False, float_format="%.6g")
+    write_json(Path(out) / "uncertainty.json", result)
     return result
 
 # %% ../nbs/33_uncertainty.ipynb #44f4da3c
-def plot_risk_coverage(result:dict, # content of uncertainty.json
-                       method:str="mc", # "mc" or "flip"
-                      )->Figure: # one panel per task
+def plot_risk_coverage(
+    result: dict,  # content of uncertainty.json
+    method: str = "mc",  # "mc" or "flip"
+) -> Figure:  # one panel per task
     "Draw risk against coverage per source; the dotted line is what leaving out answers at random would give."
     fig, axes = plt.subplots(1, 2, figsize=(8, 2.6), layout="constrained")
     found = result["methods"][method]
@@ -283,8 +341,14 @@ def plot_risk_coverage(result:dict, # content of uncertainty.json
     colors = {source: f"C{i}" for i, source in enumerate(sources)} | {"pooled": "k"}
     for ax, (task, label) in zip(axes, {"cls": "share of wrong answers", "seg": "mean 1 − Dice"}.items()):
         for source, s in found.get(task, {}).items():
-            ax.plot(s["curve"]["coverage"], s["curve"]["risk"], color=colors[source], label=f"{source} (n = {s['error']['n']})")
+            ax.plot(
+                s["curve"]["coverage"],
+                s["curve"]["risk"],
+                color=colors[source],
+                label=f"{source} (n = {s['error']['n']})",
+            )
             ax.axhline(s["error"]["value"], color=colors[source], ls=":", lw=0.8)
         ax.set(xlabel="coverage: surest part kept", ylabel=label, xlim=(0, 1.02), ylim=(0, None))
-        if ax.lines: ax.legend(fontsize=7)
+        if ax.lines:
+            ax.legend(fontsize=7)
     return fig
