@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 repo = Path(sys.argv[1]).resolve()
@@ -113,7 +115,7 @@ def first_command(work):
 
 def real_data(main, env):
     "Prepare all real trees that lie in ../shared, and run the cells that need them."
-    trees = "--brats data/raw/brats --lgg data/raw/lgg/kaggle_3m --kaggle data/raw/kaggle"
+    trees = "--brats data/raw/brats --lgg data/raw/lgg/kaggle_3m --folders kaggle=data/raw/kaggle"
     pattern = "'brats2015=data/raw/brats2015/*/Flair_subtrMeanDivStd.nii.gz::data/raw/brats2015/*/OTMultiClass.nii.gz'"
     prepare = f"brainmtl prepare stores/real {trees} --pattern {pattern}"
     if not check("real data: unpack", f"python {shared}/bin/unpack-data data/raw", main, env):
@@ -147,19 +149,47 @@ def same_scores(again, published):
             )
 
 
+def wheel(work):
+    "A wheel holds the package and the reference model, none of the tools, and works in an empty venv outside the clone."
+    main, env, away = clone(work / "wheel" / "brainmtl"), venv(work / "wheel" / "venv"), work / "wheel" / "away"
+    away.mkdir()
+    if not check("wheel: build", f"pip wheel -q --no-deps -w {away} .", main, env):
+        return
+    (built,) = away.glob("*.whl")
+    check("wheel: no tools, no benchmarks, one command", lambda: wheel_content(built), main)
+    if check("wheel: install in an empty venv", f"pip install -q -c {main}/constraints.txt {built}", away, env):
+        check("wheel: brainmtl demo outside the clone", "brainmtl demo", away, env)
+        check("wheel: two lines of Python predict a phantom", f"python -c '{TWO_LINES}'", away, env)
+
+
+TWO_LINES = """from brainmtl import Predictor; from brainmtl.data.phantom import phantom_volume
+print(Predictor()(phantom_volume(3)[0]["flair"]))"""
+
+
+def wheel_content(built):
+    "Names in the wheel."
+    names = zipfile.ZipFile(built).namelist()
+    wrong = [n for n in names if n.split("/")[0] not in ("brainmtl",) and ".dist-info/" not in n]
+    assert not wrong, wrong[:5]
+    (entry,) = [n for n in names if n.endswith("entry_points.txt")]
+    scripts = zipfile.ZipFile(built).read(entry).decode()
+    assert scripts.count("=") == 2 and "brainmtl = brainmtl.cli:main" in scripts, scripts
+
+
 def second_command(work):
-    "README command 2, and the habits: clean, exported, house rules, README, lint."
+    "README command 2, and the conventions: clean, exported, README, lint, types."
     main, env = clone(work / "two" / "brainmtl"), venv(work / "two" / "venv")
     if not check("README 2: install", 'pip install -q -c constraints.txt -e ".[dev]"', main, env):
         return
     check("only pinned packages with dev, none for GPUs", lambda: no_gpu_packages(env), main)
-    check("README 2: nbdev_test", "nbdev_test --timing", main, env)
+    covered = 'coverage run "$(which nbdev_test)" --timing && coverage combine -q && coverage report | tail -30'
+    check("README 2: nbdev_test", covered, main, env)
     check("tests leave the clone clean", clean, main, env)
     check("nbdev_clean leaves no diff", f"nbdev_clean\n{clean}", main, env)
     check("nbdev_export leaves no diff", f"nbdev_export\n{clean}", main, env)
-    check("README.md is made from index.ipynb", f"brainmtl-readme\n{clean}", main, env)
-    house(main, env)
-    check("ruff", "ruff check .", main, env)
+    check("README.md is made from index.ipynb", f"python -m tools.readme\n{clean}", main, env)
+    conventions(main, env)
+    check("ruff", "ruff check . && ruff format --check .", main, env)
     check("mypy", "mypy", main, env)
     check(
         "notebooks process for the site",
@@ -167,22 +197,24 @@ def second_command(work):
         main,
         env,
     )
-    check("slow cells", "nbdev_test --timing --flags slow --file_re '^(2[12]|3[56]|42)_'", main, env, limit=2400)
+    check("slow cells", f"nbdev_test --timing --flags slow --file_re '{flagged(main, 'slow')}'", main, env, limit=2400)
     browser(main, env)
     if (shared / "data").is_dir():
         unpack = f"python {shared}/bin/unpack-data data/raw"
-        check(
-            "cells on real data",
-            f"{unpack} && nbdev_test --timing --flags data --file_re '^(03_sources|05_)'",
-            main,
-            env,
-            limit=2400,
-        )
+        data = f"nbdev_test --timing --flags data --file_re '{flagged(main, 'data')}'"
+        check("cells on real data", f"{unpack} && {data}", main, env, limit=2400)
+
+
+def flagged(main, flag):
+    "A pattern for the notebooks that have cells with a flag."
+    has = re.compile(rf'"#\|\s*{flag}\b')
+    names = sorted(p.stem for p in (main / "nbs").rglob("*.ipynb") if has.search(p.read_text(encoding="utf-8")))
+    return f"^({'|'.join(names)})$" if names else "^$"
 
 
 def browser(main, env):
-    "Page and inspector in a real browser. Debian's Chromium is installed where it is absent and root may; elsewhere the check is skipped."
-    have = "python -c 'from brainmtl.browser import find_browser; exit(not find_browser())'"
+    "Page and inspector in a real browser. Debian's Chromium is installed where it is absent and root may; else skipped."
+    have = "python -c 'from tools.browser import find_browser; exit(not find_browser())'"
     install = "apt-get update -q && apt-get install -q -y --no-install-recommends chromium chromium-driver"
     for command in (
         have,
@@ -192,24 +224,21 @@ def browser(main, env):
             sh(command, main, env)
         except subprocess.SubprocessError:
             continue
-        return check(
-            "page and inspector in a browser",
-            "nbdev_test --timing --flags browser --file_re '^(09|41|43)_'",
-            main,
-            env,
-            limit=3600,
-        )
+        tests = f"nbdev_test --timing --flags browser --file_re '{flagged(main, 'browser')}'"
+        check("page and inspector in a browser", tests, main, env, limit=3600)
+        return
     skipped.append("page and inspector in a browser: no chromium with chromedriver, and none can be installed")
 
 
-def house(main, env):
-    "Each house rule counts as a check."
-    code = "import json; from brainmtl.house import check_house; print(json.dumps(check_house('.')))"
+def conventions(main, env):
+    "Each convention of tools/lint.py counts as a check."
+    code = "import json; from pathlib import Path; from tools.lint import check; print(json.dumps(check(Path('.'))))"
     done = subprocess.run([f"{env}/bin/python", "-c", code], cwd=main, capture_output=True, text=True)
     if done.returncode:
-        return check("house rules", f"echo {done.stderr[-200:]!r}; false", main)
+        check("conventions", f"echo {done.stderr[-200:]!r}; false", main)
+        return
     for rule, lines in json.loads(done.stdout).items():
-        check(f"house: {rule.replace('_', ' ')}", lambda lines=lines: show(lines), main)
+        check(f"conventions: {rule.replace('_', ' ')}", lambda lines=lines: show(lines), main)
 
 
 def show(lines):
@@ -221,6 +250,8 @@ def show(lines):
 with tempfile.TemporaryDirectory(prefix="brainmtl-ci-") as tmp:
     first_command(Path(tmp))
     shutil.rmtree(Path(tmp) / "one", ignore_errors=True)
+    wheel(Path(tmp))
+    shutil.rmtree(Path(tmp) / "wheel", ignore_errors=True)
     second_command(Path(tmp))
 failed = [(name, how) for name, how in results if how != "ok"]
 print(f"\n{time.time() - started:.0f} s in all")
