@@ -46,7 +46,9 @@ from brainmtl.recipe import Recipe, load_recipe, override
 from brainmtl.runtime import choose_runtime, has_bf16, make_accelerator, seed_everything
 from brainmtl.data.sources import Case, find_cases
 from brainmtl.training.stages import run_training
-from brainmtl.data.store import Store, build_store, read_split, write_case
+from brainmtl.data.build import build_store, write_case
+from brainmtl.data.split import read_split
+from brainmtl.data.store import Store
 from brainmtl.training.train import train_step
 
 
@@ -736,7 +738,7 @@ def _bench_loading(setup: Setup) -> list[dict]:
 
 _PREPARE = """import resource, sys
 from brainmtl.data.sources import find_cases
-from brainmtl.data.store import build_store
+from brainmtl.data.build import build_store
 build_store(sys.argv[2], find_cases((sys.argv[1],), (), (), ())[0], progress=False)
 own = [int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(max(*own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) * 1024)"""

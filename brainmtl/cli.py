@@ -204,7 +204,7 @@ def prepare(
 ) -> dict:  # counts, and one sentence per file that was left out
     "Find cases, prepare their slices, group duplicates and split by patient. What is done already is kept."
     from brainmtl.data.sources import find_cases
-    from brainmtl.data.store import build_store
+    from brainmtl.data.build import build_store
 
     cases, problems = find_cases(brats, lgg, folders, pattern)
     return asdict(build_store(store, cases, problems, size, tuple(modalities.split(",")), workers, strict))
