@@ -46,7 +46,7 @@ from brainmtl.recipe import Recipe, load_recipe, override
 from brainmtl.runtime import choose_runtime, has_bf16, make_accelerator, seed_everything
 from brainmtl.data.sources import Case, find_cases
 from brainmtl.training.stages import run_training
-from brainmtl.data.build import build_store, write_case
+from brainmtl.data.build import build_store, prepare_case
 from brainmtl.data.split import read_split
 from brainmtl.data.store import Store
 from brainmtl.training.train import train_step
@@ -773,7 +773,7 @@ def _preparing_race(folder: Path, setup: Setup) -> tuple[dict, dict]:
     def one_by_one():
         target = fresh()
         for c in cases:
-            write_case(c, target / c.case, "", setup.size)
+            prepare_case(c, target / c.case, "", setup.size)
 
     kept = {c.case: {f.name: f.read_bytes() for f in (store / "cases" / c.case).glob("*.npy")} for c in cases}
 
