@@ -1,5 +1,6 @@
 """How fast each part is, as a ratio to a peer and to the limit of the machine, all measured by turns in the same run."""
 
+import argparse
 import hashlib
 import math
 import os
@@ -1158,3 +1159,19 @@ def store_bytes(
 ) -> int:  # bytes on disk
     "A float16 per pixel and modality, and a byte of mask."
     return data["slices"] * size**2 * (2 * data["channels"] + 1)
+
+
+def main() -> None:
+    "Run from the command line: python -m benchmarks.benchmark [--quick] [--areas A,B] [--device D] [--out FILE]."
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
+    parser.add_argument("--areas", help="names separated by commas; all when left out")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 or mps; the fastest available when left out")
+    parser.add_argument("--out", help="JSON file for the measurements")
+    given = parser.parse_args()
+    made = run_bench(given.quick, given.areas.split(",") if given.areas else None, given.device, given.out)
+    print(bench_table(made))
+
+
+if __name__ == "__main__":
+    main()
