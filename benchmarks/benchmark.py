@@ -45,7 +45,8 @@ from brainmtl.data.phantom import phantom_volume, write_brats
 from brainmtl.inference.predict import Predictor
 from brainmtl.recipe import Recipe, load_recipe, override
 from brainmtl.runtime import choose_runtime, has_bf16, make_accelerator, seed_everything
-from brainmtl.data.sources import Case, find_cases
+from brainmtl.data.cases import Case
+from brainmtl.data.sources import find_cases
 from brainmtl.training.stages import run_training
 from brainmtl.data.build import build_store, prepare_case
 from brainmtl.data.split import read_split

@@ -41,7 +41,8 @@ from brainmtl.inference.predict import (
     read_input,
 )
 from ..data.preprocess import Prepared, plan_geometry, prepare_scan
-from ..data.sources import Case, Scan
+from ..data.cases import Case
+from ..data.io import Scan
 from ..data.store import Store
 from ..inference.mc_dropout import dropout_layers, mc_dropout
 

@@ -22,7 +22,9 @@ from tqdm.auto import tqdm
 from .duplicates import DUPLICATES_VERSION, group_cases
 from .phantom import write_phantom_study
 from .preprocess import PREPROCESS_VERSION, Geometry, Prepared, prepare_scan
-from .sources import Case, Scan, find_cases
+from .cases import Case
+from .io import Scan
+from .sources import find_cases
 from .split import connect
 from .store import INDEX_COLUMNS, STORE_VERSION, CaseRecord, Store, finish_store, read_case, write_case
 from ..files import FormatError, StoreError, UserError, fingerprint, read_json, write_json

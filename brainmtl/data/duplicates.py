@@ -21,7 +21,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from ..files import UserError, atomic_path, read_json, write_json
-from .sources import Case, read_image
+from .cases import Case
+from .io import read_image
 
 # %% ../../nbs/data/15_duplicates.ipynb #fa63640f
 DUPLICATES_VERSION = 1  # raised by a person whenever a group of near-duplicates changes

@@ -18,7 +18,7 @@ from PIL import Image
 from scipy import ndimage as ndi
 
 from ..files import UserError
-from .sources import Scan
+from .io import Scan
 
 # %% ../../nbs/data/14_preprocess.ipynb #c5fb894b
 def axial_axes(

@@ -23,7 +23,7 @@ from ..data.phantom import phantom_volume
 from .predict import Predictor
 from ..data.preprocess import prepare_scan
 from ..runtime import choose_runtime
-from ..data.sources import Scan
+from ..data.io import Scan
 
 # %% ../../nbs/inference/56_export.ipynb #74f43c82
 FIELDS = {  # field of model.json: (what a program that runs model.onnx does with it, meaning)

@@ -37,7 +37,9 @@ from .explain import gradcam
 from ..models.model import predict_batch, load_checkpoint, optimize_for_inference
 from ..data.preprocess import PREPROCESS_VERSION, Prepared, prepare_scan
 from ..runtime import choose_runtime
-from ..data.sources import BRATS_ENDS, BRATS_NAME, Case, Scan, read_image
+from ..data.cases import Case
+from ..data.io import Scan, read_image
+from ..data.sources import BRATS_ENDS, BRATS_NAME
 from .mc_dropout import enable_dropout, probability, predictive_stats
 
 # %% ../../nbs/inference/55_predict.ipynb #3316fac7
