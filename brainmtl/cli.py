@@ -19,7 +19,7 @@ from .files import UserError
 # %% ../nbs/91_cli.ipynb #160414d8
 @command("brainmtl download lgg --out data/lgg")
 def download(
-    name: str,  # data set: lgg or kaggle; brats prints where to register
+    name: str,  # data set: lgg or navoneel; brats prints where to register
     out: Path | None = None,  # new folder for the set; default: data/NAME
 ) -> dict[str, Any]:  # where it is, number of cases, license, citation, the next command
     "Fetch a public data set from Kaggle; existing files are kept. Needs the extra `download`."
