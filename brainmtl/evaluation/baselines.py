@@ -30,7 +30,8 @@ from ..data.dataset import pick_rows, MultiSourceDataset, make_loader, select_ro
 from .evaluate import SLICE_COLUMNS, evaluate_table, predict_rows
 from ..inference.postprocess import InferenceConfig
 from ..files import UserError, write_json
-from ..metrics import auc, bootstrap_ci
+from ..intervals import Interval, as_json, bootstrap_ci
+from ..metrics import auc
 from ..models.model import MultiTaskModel, predict_batch, load_checkpoint
 from ..runtime import Runtime, choose_runtime
 from ..data.store import Store, open_store
@@ -165,29 +166,29 @@ def prediction_table(
 
 # %% ../../nbs/evaluation/62_baselines.ipynb #dbef3357
 def beats(
-    score: dict,  # INTERVAL, see `brainmtl.metrics.interval`
+    score: Interval,  # of an AUC or a proportion
     chance: float = 0.5,  # what guessing gives
 ) -> bool | None:  # None when there is no interval
     "Is the score above chance beyond doubt: does its whole interval lie above (P9)?"
-    return None if score["low"] is None else bool(score["low"] > chance)
+    return None if score.low is None else score.low > chance
 
 
 def finding(
     name: str,  # what was tried, for the sentence
-    score: dict,  # INTERVAL of its AUC
+    score: Interval,  # its AUC
     where: str,  # "pooled", "within sources" (their mean) or "within SOURCE"
 ) -> dict:  # {"name", "where", "auc", "predicts", "sentence"}
     "Say whether something that is no brain predicts the label."
     found = beats(score)
-    known = "undefined" if score["value"] is None else f"{score['value']:.2f}"
-    if score["low"] is not None:
-        known += f" [{score['low']:.2f}, {score['high']:.2f}], n = {score['n']}, {score['clusters']} groups"
+    known = score.text() if score.low is None else f"{score}, {score.clusters} groups"
     text = {
         True: "alone predicts the label",
         False: "alone is not shown to predict the label",
         None: "cannot be judged here",
     }[found]
-    return dict(name=name, where=where, auc=score, predicts=found, sentence=f"{name} {text} ({where}, AUC {known})")
+    return dict(
+        name=name, where=where, auc=as_json(score), predicts=found, sentence=f"{name} {text} ({where}, AUC {known})"
+    )
 
 # %% ../../nbs/evaluation/62_baselines.ipynb #68b97fa6
 def _apart(split: str) -> None:
@@ -256,9 +257,13 @@ def _scored(about: str, sees: list, tables: dict, split: str, external: tuple, n
 def _findings(name: str, evaluation: dict) -> list[dict]:
     scores = evaluation["classification"]
     return [
-        finding(name, scores["pooled"]["auc"], "pooled"),
-        finding(name, scores["macro"]["auc"], "within sources"),
-        *(finding(name, s["auc"], f"within {source}") for source, s in scores["sources"].items() if name != "source"),
+        finding(name, Interval.from_json(scores["pooled"]["auc"]), "pooled"),
+        finding(name, Interval.from_json(scores["macro"]["auc"]), "within sources"),
+        *(
+            finding(name, Interval.from_json(s["auc"]), f"within {source}")
+            for source, s in scores["sources"].items()
+            if name != "source"
+        ),
     ]
 
 # %% ../../nbs/evaluation/62_baselines.ipynb #9ed951a8
@@ -310,7 +315,7 @@ def source_probe(
     score = bootstrap_ci((told == truth).astype(float), groups, recall, n, seed)
     return dict(
         sources=names,
-        balanced_accuracy=score,
+        balanced_accuracy=as_json(score),
         chance=1 / len(names),
         tells=beats(score, 1 / len(names)),
         confusion=confusion_matrix(truth, told, labels=names).tolist(),
@@ -340,7 +345,7 @@ def shuffled_probe(
     half = stats.t.ppf(0.975, repeats - 1) * areas.std(ddof=1) / repeats**0.5
     real = bootstrap_ci((true, answer(y)), index["test"]["group"], lambda v, w: auc(*v, w), n, seed)
     value, low, high = (float(areas.mean() + d) for d in (0, -half, half))
-    return dict(shuffled=dict(value=value, low=low, high=high, n=repeats), true=real, holds=low <= 0.5 <= high)
+    return dict(shuffled=dict(value=value, low=low, high=high, n=repeats), true=as_json(real), holds=low <= 0.5 <= high)
 
 # %% ../../nbs/evaluation/62_baselines.ipynb #63cc3f25
 def blank(
@@ -459,7 +464,7 @@ def _change(g: pd.DataFrame, name: str, threshold: float, n: int, seed: int) -> 
     before, after, y = g["before"].to_numpy(float), g[name].to_numpy(float), g["cls"].to_numpy(float)
 
     def ci(values, stat=None):
-        return bootstrap_ci(values, g["group"], **({"stat": stat} if stat else {}), n=n, seed=seed)
+        return as_json(bootstrap_ci(values, g["group"], **({"stat": stat} if stat else {}), n=n, seed=seed))
 
     def area(v, w):
         return auc(*v, w)
@@ -494,11 +499,9 @@ SAID = {  # finding → what is said when it is suspect, and when it is not
 }
 
 
-def _said(name: str, score: dict, suspect: bool | None) -> dict:
-    value = "undefined" if score["value"] is None else f"{score['value']:.2f}"
-    span = "" if score["low"] is None else f" [{score['low']:.2f}, {score['high']:.2f}]"
+def _said(name: str, score: Interval, suspect: bool | None) -> dict:
     text = SAID[name][not suspect] + ("; cannot be judged" if suspect is None else "")
-    return dict(name=name, suspect=suspect, sentence=f"{text} ({value}{span}, n = {score['n']})")
+    return dict(name=name, suspect=suspect, sentence=f"{text} ({score.text()}, n = {score.n})")
 
 # %% ../../nbs/evaluation/62_baselines.ipynb #addb5991
 def probe_findings(
@@ -507,8 +510,12 @@ def probe_findings(
     changes: dict,  # of `summarize_changes`
 ) -> list[dict]:  # {"name", "suspect" (true, false, or None: cannot be judged), "sentence"}
     "Turn the probes into sentences; a suspicion needs the whole interval (P9)."
-    out = [_said("source", source["balanced_accuracy"], source["tells"])] if source else []
-    pooled = {name: c["scores"]["pooled"] for name, c in changes.items() if "pooled" in c["scores"]}
+    out = [_said("source", Interval.from_json(source["balanced_accuracy"]), source["tells"])] if source else []
+    pooled = {
+        name: {k: Interval.from_json(v) for k, v in c["scores"]["pooled"].items()}
+        for name, c in changes.items()
+        if "pooled" in c["scores"]
+    }
     for name in ("outline", "scrambled"):
         out.append(_said(name, pooled[name]["auc_after"], beats(pooled[name]["auc_after"])))
     out.append(_said("background", pooled["background"]["flipped"], beats(pooled["background"]["flipped"], 0.05)))
@@ -517,7 +524,7 @@ def probe_findings(
             _said("tumor_inpainted", pooled["tumor_inpainted"]["called"], beats(pooled["tumor_inpainted"]["called"]))
         )
     if shuffled:
-        out.append(_said("shuffled", shuffled["shuffled"], not shuffled["holds"]))
+        out.append(_said("shuffled", Interval.from_json(shuffled["shuffled"]), not shuffled["holds"]))
     return out
 
 # %% ../../nbs/evaluation/62_baselines.ipynb #cfb830dc

@@ -24,7 +24,8 @@ from ..data.dataset import select_rows
 from .evaluate import predict_cases, check_store, predict_rows, reference_mask
 from ..inference.postprocess import clean_mask, InferenceConfig
 from ..files import UserError, atomic_path, read_json, write_json
-from ..metrics import bootstrap_ci, dice, ece, seg_counts
+from ..intervals import as_json, bootstrap_ci
+from ..metrics import dice, ece, seg_counts
 from ..models.model import MultiTaskModel, load_checkpoint
 from ..runtime import Runtime, choose_runtime
 from ..data.store import Store, open_store
@@ -181,8 +182,8 @@ def _before_after(part: pd.DataFrame, temperature: float, n: int) -> dict:
     for name, t in (("before", 1.0), ("after", temperature)):
         p = expit(logit / t)
         out[name] = dict(
-            ece=bootstrap_ci((y, p), part.group, lambda v, w: ece(*v, w), n),
-            brier=bootstrap_ci((p - y) ** 2, part.group, n=n),
+            ece=as_json(bootstrap_ci((y, p), part.group, lambda v, w: ece(*v, w), n)),
+            brier=as_json(bootstrap_ci((p - y) ** 2, part.group, n=n)),
             log_loss=log_loss(logit, y, t),
             reliability=reliability(y, p).to_dict("records"),
         )

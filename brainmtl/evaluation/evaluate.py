@@ -24,23 +24,17 @@ from tqdm.auto import tqdm
 
 from ..data.dataset import MultiSourceDataset, make_loader, select_rows
 from ..files import UserError, atomic_path, write_json
-from brainmtl.metrics import (
-    auc,
+from brainmtl.intervals import (
+    Interval,
+    as_json,
     bootstrap_ci,
     bootstrap_draws,
     cls_intervals,
-    cls_stat,
-    dice,
     ece_under_calibration,
-    hd95,
     interval,
-    iou,
-    pooled_dice,
-    seg_counts,
-    surface_dice,
     verdict,
-    weighted_mean,
 )
+from ..metrics import auc, cls_stat, dice, hd95, iou, pooled_dice, seg_counts, surface_dice, weighted_mean
 from ..models.model import MultiTaskModel, predict_batch, load_checkpoint
 from ..runtime import Runtime, choose_runtime
 from ..data.store import Store, open_store
@@ -205,12 +199,12 @@ def case_table(
 PENALTY_MM = 373.13  # BraTS's distance for a missed tumor: the diagonal of 240 × 240 × 155 mm
 
 
-def _mean(values, clusters, n: int, seed, proportion: bool = True) -> dict:
+def _mean(values, clusters, n: int, seed, proportion: bool = True) -> Interval:
     "Mean of the defined values with its interval; its n counts what is defined."
     values, clusters = np.asarray(values, float), np.asarray(clusters, dtype=str)
     ok = np.isfinite(values)
     if not ok.any():
-        return dict(value=None, low=None, high=None, n=0, clusters=0)
+        return Interval(None, None, None, 0, 0)
     return bootstrap_ci(values[ok], clusters[ok], n=n, seed=seed, proportion=proportion)
 
 
@@ -218,7 +212,7 @@ def _distance(values, clusters, penalty: float, n: int, seed) -> dict:
     "Mean of the finite distances, the number of missed tumors, and the mean that counts a miss as `penalty`."
     values = np.asarray(values, float)
     return {
-        **_mean(values, clusters, n, seed, False),
+        **asdict(_mean(values, clusters, n, seed, False)),
         "missed": int(np.isinf(values).sum()),
         "penalty": penalty,
         "penalized": _mean(np.where(np.isinf(values), penalty, values), clusters, n, seed, False),
@@ -264,27 +258,29 @@ def segmentation_scores(
     positive, negative = masked[masked.tumor_px > 0], table[table.cls == 0]
     counts = lambda part: tuple(part[c].to_numpy(float) for c in ("tp", "fp", "fn"))
     mean = lambda values, part, proportion=True: _mean(values, part.group, n, seed, proportion)
-    return dict(
-        n_slices=len(table),
-        n_masked=len(masked),
-        n_tumor=len(positive),
-        n_negative=len(negative),
-        volume=_case_scores(cases[cases.kind == "volume"], n, seed),
-        image=_case_scores(cases[cases.kind == "image"], n, seed),
-        tumor_slice=dict(
-            dice=mean(dice(*counts(positive)), positive),
-            iou=mean(iou(*counts(positive)), positive),
-            hd95_px=_distance(positive.hd95_px, positive.group, size * 2**0.5, n, seed),
-            missed=int((positive.pred_px == 0).sum()),
+    return as_json(
+        dict(
+            n_slices=len(table),
+            n_masked=len(masked),
+            n_tumor=len(positive),
+            n_negative=len(negative),
+            volume=_case_scores(cases[cases.kind == "volume"], n, seed),
+            image=_case_scores(cases[cases.kind == "image"], n, seed),
+            tumor_slice=dict(
+                dice=mean(dice(*counts(positive)), positive),
+                iou=mean(iou(*counts(positive)), positive),
+                hd95_px=_distance(positive.hd95_px, positive.group, size * 2**0.5, n, seed),
+                missed=int((positive.pred_px == 0).sum()),
+            )
+            if len(positive)
+            else None,
+            masked_slice=dict(dice_empty_is_1=mean(dice(*counts(masked), empty=1), masked)) if len(masked) else None,
+            negative_slice=dict(
+                false_px=mean(negative.pred_px, negative, False), any_false=mean(negative.pred_px > 0, negative)
+            )
+            if len(negative)
+            else None,
         )
-        if len(positive)
-        else None,
-        masked_slice=dict(dice_empty_is_1=mean(dice(*counts(masked), empty=1), masked)) if len(masked) else None,
-        negative_slice=dict(
-            false_px=mean(negative.pred_px, negative, False), any_false=mean(negative.pred_px > 0, negative)
-        )
-        if len(negative)
-        else None,
     )
 
 # %% ../../nbs/evaluation/60_evaluate.ipynb #a319548a
@@ -314,7 +310,7 @@ def classification_scores(
         scores["sensitive_point"] = {
             k: point[k] for k in ("threshold", "sensitivity", "specificity", "confusion", "ppv", "npv")
         }
-    return scores, draws
+    return as_json(scores), draws
 
 # %% ../../nbs/evaluation/60_evaluate.ipynb #cc36dd57
 MACRO = (
@@ -347,7 +343,7 @@ def macro_interval(
     if not parts:
         return dict(value=None, low=None, high=None, n=0, clusters=0, sources=[])
     draws, n, clusters = zip(*parts.values())
-    return {**interval(np.mean(draws, 0), sum(n), min(clusters), proportion=proportion), "sources": list(parts)}
+    return {**asdict(interval(np.mean(draws, 0), sum(n), min(clusters), proportion=proportion)), "sources": list(parts)}
 
 # %% ../../nbs/evaluation/60_evaluate.ipynb #15eda96a
 def _segmentation(table: pd.DataFrame, internal: list, n: int, seed: int, size: int) -> dict:
@@ -399,7 +395,7 @@ def _prior_work(table: pd.DataFrame, threshold: float, n: int, seed: int) -> dic
         return dict(pooled_dice=overlap, pooled_accuracy=right, combined=(overlap + right) / 2)
 
     return {
-        k: interval(d, len(table), table.group.nunique())
+        k: asdict(interval(d, len(table), table.group.nunique()))
         for k, d in bootstrap_draws(values, table.group, stat, n, seed).items()
     }
 
@@ -528,14 +524,11 @@ def save_evaluation(
 
 # %% ../../nbs/evaluation/60_evaluate.ipynb #820abc82
 def format_interval(
-    x: dict | None,  # an INTERVAL
+    x: dict | None,  # an interval as a result file holds it
     digits: int = 2,  # decimals
 ) -> str:  # for people: "0.81 [0.74, 0.87]", "undefined" where there is no score
     "Write a score with its interval."
-    if not x or x["value"] is None:
-        return "undefined"
-    value = f"{x['value']:.{digits}f}"
-    return value if x["low"] is None else f"{value} [{x['low']:.{digits}f}, {x['high']:.{digits}f}]"
+    return Interval.from_json(x).text(digits)
 
 
 UNITS, FIRST = ("volume", "image", "tumor_slice"), ("auc", "balanced_accuracy", "sensitivity", "specificity")
@@ -633,11 +626,16 @@ def compare(
     for what, higher in COMPARED.items():
         both = {s: [compared_values(t[t.source == s], what, c) for t, c in zip((a, b), thresholds)] for s in sources}
         parts = {s: d for s, v in both.items() if (d := _difference(*v, n, _seed(seed, s)))}
-        found = {s: interval(*d, proportion=False) for s, d in parts.items()}
+        found = {s: asdict(interval(*d, proportion=False)) for s, d in parts.items()}
         if parts:
             found["macro"] = macro_interval({s: d for s, d in parts.items() if s in internal}, proportion=False)
         out += [
-            dict(what=what, source=s, difference=d, sentence=verdict(*names, d, f"{what}, {s}", higher))
+            dict(
+                what=what,
+                source=s,
+                difference=d,
+                sentence=verdict(*names, Interval.from_json(d), f"{what}, {s}", higher),
+            )
             for s, d in found.items()
             if d["value"] is not None
         ]

@@ -21,7 +21,7 @@ from torch import nn
 from ..data.dataset import pick_rows
 from ..data.dataset import MultiSourceDataset, make_loader, select_rows
 from ..files import UserError, atomic_path, write_json
-from ..metrics import bootstrap_ci
+from ..intervals import as_json, bootstrap_ci
 from ..models.model import load_checkpoint
 from ..runtime import Runtime, choose_runtime
 from ..data.store import Store, open_store
@@ -202,10 +202,10 @@ def summarize_maps(
         a, b, who = (part[c].to_numpy() for c in (measured, area, "group"))
         excess = bootstrap_ci(a - b, who, n=n, seed=seed, proportion=False)
         out[name] = dict(
-            value=bootstrap_ci(a, who, n=n, seed=seed),
+            value=as_json(bootstrap_ci(a, who, n=n, seed=seed)),
             chance=float(b.mean()),
-            excess=excess,
-            above_chance=None if excess["low"] is None else bool(excess["low"] > 0),
+            excess=as_json(excess),
+            above_chance=None if excess.low is None else excess.low > 0,
         )
     return out
 
@@ -219,7 +219,7 @@ def summarize_check(
     "The map is believed to depend on the weights only when, with all of them random, similarity is below one half beyond doubt."
 
     def ci(g):
-        return bootstrap_ci(g["similarity"].to_numpy(), groups[g["sample"]], n=n, seed=seed)
+        return as_json(bootstrap_ci(g["similarity"].to_numpy(), groups[g["sample"]], n=n, seed=seed))
 
     depths = [
         dict(depth=float(depth), layers=int(layers), similarity=ci(g))

@@ -22,7 +22,8 @@ from ..data.dataset import pick_rows
 from ..data.dataset import select_rows
 from ..inference.postprocess import clean_mask, InferenceConfig
 from ..files import UserError, atomic_path, write_json
-from ..metrics import bootstrap_ci, dice, seg_counts
+from ..intervals import as_json, bootstrap_ci
+from ..metrics import dice, seg_counts
 from ..models.model import load_checkpoint
 from ..runtime import Runtime, choose_runtime, step_seed
 from ..data.store import Store, open_store
@@ -101,12 +102,12 @@ def summarize(
     gain = ci(lambda v, w: w @ v[1] / w.sum(1) - aurc(*v, w), proportion=False)
     coverage, risk = risk_coverage(uncertainty, error)
     return dict(
-        error=ci(lambda v, w: w @ v[1] / w.sum(1)),
-        aurc=ci(lambda v, w: aurc(*v, w)),
+        error=as_json(ci(lambda v, w: w @ v[1] / w.sum(1))),
+        aurc=as_json(ci(lambda v, w: aurc(*v, w))),
         aurc_best=float(aurc(error, error)),
-        gain=gain,
-        correlation=ci(rank_correlation, proportion=False),
-        helps=None if gain["low"] is None else bool(gain["low"] > 0),
+        gain=as_json(gain),
+        correlation=as_json(ci(rank_correlation, proportion=False)),
+        helps=None if gain.low is None else gain.low > 0,
         curve=dict(coverage=GRID.tolist(), risk=risk[np.searchsorted(coverage, GRID - 1e-9)].tolist()),
     )
 

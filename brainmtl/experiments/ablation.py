@@ -12,7 +12,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from zlib import crc32
 
@@ -26,7 +26,7 @@ from scipy import stats
 from ..evaluation.calibrate import calibrate_checkpoint
 from ..evaluation.evaluate import COMPARED, case_table, compared_values, evaluate_checkpoint, format_interval
 from ..files import UserError, atomic_path, file_hash, read_json, write_json
-from ..metrics import bootstrap_draws, interval, verdict
+from ..intervals import Interval, bootstrap_draws, interval, verdict
 from ..recipe import STAGES, Recipe, build_recipe, override
 from ..runtime import Runtime, choose_runtime
 from ..training.stages import run_training, stage_order
@@ -190,7 +190,7 @@ def seed_interval(
     "Interval for other patients and other seeds (Satterthwaite 1946)."
     draws = np.atleast_2d(draws)
     k, by_seed = len(draws), [float(x) if np.isfinite(x) else None for x in draws[:, 0]]
-    out = {**interval(draws.mean(0), n, clusters, level, proportion), "seeds": k, "by_seed": by_seed}
+    out = {**asdict(interval(draws.mean(0), n, clusters, level, proportion)), "seeds": k, "by_seed": by_seed}
     if out["low"] is None or k < 2:
         return out
     patients, seeds = np.nanvar(draws.mean(0)[1:], ddof=1) * clusters / (clusters - 1), draws[:, 0].var(ddof=1) / k
@@ -273,7 +273,7 @@ def summarize_cells(
                     what=what,
                     source=s,
                     difference=d,
-                    sentence=f"{verdict(reference, v, d, f'{what}, {s}', COMPARED[what])}, seeds: {len(parts)}",
+                    sentence=f"{verdict(reference, v, Interval.from_json(d), f'{what}, {s}', COMPARED[what])}, seeds: {len(parts)}",
                 )
             )
     return scores, pairs
