@@ -9,6 +9,7 @@ __all__ = ['connect', 'Split', 'make_split', 'write_split', 'read_split']
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,7 +69,7 @@ class Split:
         parts: dict[str, list[str]] = {"train": [], "val": [], "test": []}
         for group, f in self.folds.items():
             parts[role.get(f, "train")].append(group)
-        return replace(self, **{name: tuple(groups) for name, groups in parts.items()})
+        return replace(self, train=tuple(parts["train"]), val=tuple(parts["val"]), test=tuple(parts["test"]))
 
 # %% ../../nbs/data/16_split.ipynb #7201a4d2
 def _draw(
@@ -114,8 +115,8 @@ def make_split(
     if len(set(part.values())) < 3:  # strata of one or two groups: better no strata than no validation set
         part, fold = _draw(table[~held_out].assign(stratum="all"), seed, fractions, folds)
     part |= dict.fromkeys(table.group[held_out], "test")
-    parts = {name: tuple(sorted(g for g, p in part.items() if p == name)) for name in ("train", "val", "test")}
-    return Split(seed, **parts, folds=dict(sorted(fold.items())), external=tuple(external))
+    train, val, test = (tuple(sorted(g for g, p in part.items() if p == name)) for name in ("train", "val", "test"))
+    return Split(seed, train, val, test, folds=dict(sorted(fold.items())), external=tuple(external))
 
 # %% ../../nbs/data/16_split.ipynb #8599d578
 def write_split(
@@ -132,10 +133,11 @@ def read_split(
     "Read a split; raises `StoreError` when it was changed by hand or damaged."
     raw = read_json(path)
     stated = raw.pop("hash", None)
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
     try:
-        split = Split(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
-    except TypeError:  # fields missing or unknown
-        split = None
-    if split is None or split.hash != stated:
+        split = Split(**values)
+    except TypeError as e:
+        raise StoreError(f"{path} is not a split", str(e), "delete it and run brainmtl prepare again") from e
+    if split.hash != stated:
         raise StoreError(f"{path} does not agree with its own hash", hint="delete it and run brainmtl prepare again")
     return split

@@ -197,7 +197,7 @@ class Store:
         try:
             with open(path, "rb", buffering=0) as f:
                 f.seek(HEADER_BYTES + int(self._place[row]) * out.nbytes)
-                n = f.readinto(out)  # type: ignore[attr-defined]
+                n = f.readinto(out.data)
         except OSError as e:
             raise StoreError(f"{path} cannot be read", e.strerror, "run brainmtl prepare with this store again") from e
         if n != out.nbytes:

@@ -63,7 +63,8 @@ def toy_checkpoint(
     "Train a small network and save it with a description that `Predictor` and the evaluation accept."
     if store is None:
         with tempfile.TemporaryDirectory() as temporary:
-            small = phantom_store(temporary, patients=6, images=12, size=size, seed=seed)
+            # ten of each: a source with fewer groups is held out as external and would not be trained on
+            small = phantom_store(temporary, patients=10, images=10, size=size, seed=seed)
             return toy_checkpoint(folder, small, steps, config, seed, **meta)
     modalities = store.info["modalities"]
     recipe = build_recipe(
