@@ -198,7 +198,7 @@ def predict(
 ) -> dict[str, Any]:  # one line per file
     "Predict the probability of tumor and a tumor mask for each file. Research use, not for diagnosis."
     from brainmtl.inference.backends import open_predictor
-    from brainmtl.inference.predict import predict_files
+    from brainmtl.inference.cohort import predict_files
 
     made = predict_files(files, out, open_predictor(model, device, backend), mc_samples=mc_samples)
 

@@ -9,13 +9,16 @@ __all__ = ['Runtime', 'has_bf16', 'choose_runtime', 'seed_everything', 'step_see
 import random
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from .files import UserError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 # %% ../nbs/02_runtime.ipynb #d2c3ac01
 @dataclass(frozen=True)
@@ -98,6 +101,9 @@ def step_seed(
 # %% ../nbs/02_runtime.ipynb #ba18e92d
 def make_accelerator(
     runtime: Runtime,  # the choice of `choose_runtime`
-) -> Accelerator:  # Accelerate's handle on this process and its peers
+) -> "Accelerator":  # Accelerate's handle on this process and its peers
     "Join the processes that `torchrun` or `accelerate launch` started; precision stays with `Runtime.autocast`."
+    # imported here because it takes a second and prediction does not need it
+    from accelerate import Accelerator
+
     return Accelerator(cpu=runtime.device.type == "cpu", mixed_precision="no")

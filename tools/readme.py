@@ -15,7 +15,8 @@ from PIL import Image
 from brainmtl.data.phantom import phantom_volume
 from brainmtl.experiments.report import get_path, markdown_table
 from brainmtl.files import UserError, atomic_path, file_hash, read_json
-from brainmtl.inference.predict import Predictor, blend
+from brainmtl.inference.predict import Predictor
+from brainmtl.inference.result import overlay
 from brainmtl.metrics import Interval
 from tools.notebooks import output_text
 
@@ -111,16 +112,13 @@ def hero_figure(path: Path, checkpoint: Path, seed: int = 3, size: int = 128) ->
     result = predictor.predict(images["flair"][..., z].T)
     gray, reference = result.background(0), seg[..., z].T > 0
     panels = {
-        "FLAIR slice (phantom)": None,
-        "segmentation, reference outlined": result.plane(result.drawn[0]),
-        "tumor probability per pixel": result.plane(result.seg[0]),
-        f"P(tumor) = {result.p:.2f}, Grad-CAM": result.plane(predictor.explain(result)),
+        "FLAIR slice (phantom)": overlay(gray),
+        "predicted and reference mask": overlay(gray, result.mask > 0, reference=reference),
+        f"P(tumor) = {result.p:.2f}, Grad-CAM": result.overlay(layer="gradcam", values=predictor.explain(result)),
     }
-    figure = Figure(figsize=(10, 2.9), layout="constrained")
-    for ax, (title, layer) in zip(figure.subplots(1, 4), panels.items(), strict=True):
-        ax.imshow(gray if layer is None else blend(gray, layer, alpha=0.6), cmap="gray")
-        if title.startswith("segmentation"):
-            ax.contour(reference, [0.5], colors="white", linewidths=0.8)
+    figure = Figure(figsize=(8, 2.9), layout="constrained")
+    for ax, (title, layer) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        ax.imshow(layer)
         ax.set_title(title, fontsize=9)
         ax.axis("off")
     save_once(path, figure, file_hash(checkpoint / "model.safetensors")[:16])

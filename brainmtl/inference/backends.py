@@ -62,9 +62,9 @@ class OpenVinoPredictor(Predictor):
         "Refuse an engine that answers something else than torch in float32."
         prove(openvino_run(graph), self, "OpenVINO", "use the versions in constraints.txt, or the engine torch")
 
-    def _ask(self, x: Tensor, features: bool) -> dict[str, Any]:
+    def _forward(self, x: Tensor, features: bool) -> dict[str, Any]:
         if features:
-            return super()._ask(x, features)
+            return super()._forward(x, features)
         return dict(zip(("seg", "logit"), map(torch.from_numpy, self.run(x.numpy()))))
 
 # %% ../../nbs/inference/57_backends.ipynb #e30fccf8

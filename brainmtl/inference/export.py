@@ -37,7 +37,7 @@ FIELDS = {  # field of model.json: (what a program that runs model.onnx does wit
         "apply before",
         "scale of the input in words; the rule itself is `brainmtl.data.preprocess.prepare_scan`",
     ),
-    "preprocess_version": ("compare", "hash of the code that prepared the training slices"),
+    "preprocess_version": ("compare", "version of the preprocessing that made the training slices"),
     "temperature": ("apply after", "P(tumor in the slice) = sigmoid(logit / temperature)"),
     "thresholds": (
         "apply after",
