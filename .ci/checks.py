@@ -1,4 +1,4 @@
-"The checks of .ci/run: each is a named command or function; a check that fails does not stop the others. Seconds are printed, but only correctness fails."
+"The checks of .ci/run. A check that fails does not stop the others; seconds are printed, but only correctness fails."
 
 import json
 import os
@@ -14,7 +14,8 @@ from pathlib import Path
 repo = Path(sys.argv[1]).resolve()
 shared = repo.parent / "shared"
 quiet = {"CI": "true", "MPLBACKEND": "agg", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONWARNINGS": "ignore"}
-clean = 'test -z "$(git status --porcelain)" || { git status --porcelain; git diff | head -50; git checkout -q .; git clean -fdq; exit 1; }'
+show_and_reset = "git status --porcelain; git diff | head -50; git checkout -q .; git clean -fdq; exit 1"
+clean = f'test -z "$(git status --porcelain)" || {{ {show_and_reset}; }}'
 results: list[tuple[str, str]] = []  # (name, "ok" | what failed)
 skipped: list[str] = []  # what could not be checked here, and why
 started = time.time()
@@ -150,7 +151,7 @@ def same_scores(again, published):
 
 
 def wheel(work):
-    "A wheel holds the package and the reference model, none of the tools, and works in an empty venv outside the clone."
+    "A wheel holds the package and the reference model, no tools, and works in an empty venv outside the clone."
     main, env, away = clone(work / "wheel" / "brainmtl"), venv(work / "wheel" / "venv"), work / "wheel" / "away"
     away.mkdir()
     if not check("wheel: build", f"pip wheel -q --no-deps -w {away} .", main, env):
@@ -198,6 +199,7 @@ def second_command(work):
         env,
     )
     check("slow cells", f"nbdev_test --timing --flags slow --file_re '{flagged(main, 'slow')}'", main, env, limit=2400)
+    check("benchmarks run", "python -m benchmarks.run --quick > /dev/null", main, env)
     browser(main, env)
     if (shared / "data").is_dir():
         unpack = f"python {shared}/bin/unpack-data data/raw"
@@ -213,7 +215,7 @@ def flagged(main, flag):
 
 
 def browser(main, env):
-    "Page and inspector in a real browser. Debian's Chromium is installed where it is absent and root may; else skipped."
+    "Page and inspector in a real browser; Debian's Chromium is installed where it is absent and root may."
     have = "python -c 'from tools.browser import find_browser; exit(not find_browser())'"
     install = "apt-get update -q && apt-get install -q -y --no-install-recommends chromium chromium-driver"
     for command in (

@@ -42,7 +42,7 @@ def wait_for(
     browser: Any = None,  # an open page, of which the message tells; None: no page
     seconds: float = PATIENCE,  # until giving up
 ) -> T:  # the true answer
-    "Ask again and again, never sleep for a fixed time; raises `UserError` that tells what the page said when it gave up."
+    "Poll until the condition holds; raises `UserError` with the text of the page when it gives up."
     passing = (ElementNotInteractableException, StaleElementReferenceException, URLError, ConnectionError)
     try:
         return WebDriverWait(browser, seconds, 0.1, passing).until(lambda _: predict_batch())
@@ -64,7 +64,7 @@ def started(
     url: str,  # what it serves once it is up
     folder: str | Path,  # to start it in; gets server.log
 ) -> Iterator[subprocess.Popen]:  # the running server
-    "Start a server, wait until it answers, and end it with the block; raises `UserError` with the end of its log when it stops by itself."
+    "Start a server, wait for its first response, end it with the block; raises `UserError` with its log if it stops."
     log = Path(folder) / "server.log"
 
     def up():
