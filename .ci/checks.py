@@ -189,6 +189,7 @@ def second_command(work):
     check("nbdev_clean leaves no diff", f"nbdev_clean\n{clean}", main, env)
     check("nbdev_export leaves no diff", f"nbdev_export\n{clean}", main, env)
     check("README.md is made from index.ipynb", f"python -m tools.readme\n{clean}", main, env)
+    check("conventions: planted faults are found", "python -m tools.selftest", main, env)
     conventions(main, env)
     check("ruff", "ruff check . && ruff format --check .", main, env)
     check("mypy", "mypy", main, env)
