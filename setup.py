@@ -1,9 +1,11 @@
 "Package metadata lives in settings.ini; this file hands it to setuptools."
 
+import shutil
 from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 here = Path(__file__).parent
 config = ConfigParser(delimiters=["="])
@@ -12,7 +14,19 @@ cfg = config["DEFAULT"]
 extras = {key.removesuffix("_requirements"): cfg[key].split() for key in cfg if key.endswith("_requirements")}
 extras["dev"] += extras["serve"] + extras["app"] + extras["openvino"]
 
+
+class BuildWithCheckpoint(build_py):
+    "Put the reference checkpoint into the package; the repository holds it once, beside the package."
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:  # an editable install finds the checkpoint in the clone
+            target = Path(self.build_lib) / "brainmtl" / "checkpoints" / "reference"
+            shutil.copytree(here / "checkpoints" / "reference", target, dirs_exist_ok=True)
+
+
 setup(
+    cmdclass={"build_py": BuildWithCheckpoint},
     name=cfg["lib_name"],
     version=cfg["version"],
     description=cfg["description"],

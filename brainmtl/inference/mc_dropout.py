@@ -24,7 +24,7 @@ from ..files import UserError
 def eval_mode(
     model: nn.Module,  # any model
 ) -> Iterator[nn.Module]:  # the same model in evaluation mode
-    "Put the model in evaluation mode and give every layer its own mode back afterwards, also after an error."
+    "Put the model in evaluation mode and restore the mode of every layer afterwards, also after an error."
     modes = {m: m.training for m in model.modules()}
     try:
         yield model.eval()
@@ -40,7 +40,7 @@ def dropout_layers(
     model: nn.Module,  # a `MultiTaskModel`
     task: str,  # "cls" or "seg"
 ) -> list[nn.Module]:  # dropout layers of the task's own part whose rate is above 0
-    "List the layers that MC-dropout can use for a task; raises `UserError` for an unknown task and when there is none (U1)."
+    "List the layers that MC-dropout can use for a task; raises `UserError` for an unknown task and when there are none."
     if task not in TASK_PARTS:
         raise UserError("task must be 'cls' or 'seg'", got=repr(task))
     layers = [m for m in getattr(model, TASK_PARTS[task]).modules() if isinstance(m, _DropoutNd) and m.p > 0]
@@ -54,9 +54,9 @@ def dropout_layers(
 @contextmanager
 def enable_dropout(
     model: nn.Module,  # a `MultiTaskModel`
-    tasks: tuple[str, ...] = ("cls", "seg"),  # answers wanted
-) -> Iterator[nn.Module]:  # the same model: dropout drops, everything else evaluates
-    "Switch dropout on and nothing else: norm layers keep their statistics (U2); every mode is given back afterwards."
+    tasks: tuple[str, ...] = ("cls", "seg"),  # outputs wanted
+) -> Iterator[nn.Module]:  # the same model: dropout active, everything else in evaluation mode
+    "Switch dropout on and nothing else: norm layers keep their statistics; every mode is restored afterwards."
     layers = [m for task in tasks for m in dropout_layers(model, task)]
     with eval_mode(model):
         for m in layers:
@@ -66,38 +66,43 @@ def enable_dropout(
 # %% ../../nbs/inference/52_mc_dropout.ipynb #63fddbb0
 @dataclass(frozen=True)
 class PredictiveStats:
-    "What many answers to one question have in common and where they differ; all fields have the shape of one answer."
+    "Mean and variation of several predictions; every field has the shape of one prediction."
 
     mean: Tensor  # predictive probability, [0, 1]
     std: Tensor  # population standard deviation of the probability, [0, 0.5]
-    entropy: Tensor  # of the mean, in bits, [0, 1]: all that is uncertain
-    mutual: Tensor  # entropy minus the answers' own mean entropy, in bits: disagreement
+    entropy: Tensor  # of the mean, in bits, [0, 1]: total uncertainty
+    mutual: Tensor  # mutual information: entropy minus the mean entropy of the samples, in bits
 
 
 def entropy_bits(
     p: Tensor,  # probabilities, [0, 1], any shape
 ) -> Tensor:  # same shape, [0, 1]
-    "Entropy of a yes/no answer in bits."
+    "Entropy of a binary variable in bits."
     return (torch.special.entr(p) + torch.special.entr(1 - p)) / np.log(2)
 
 
 def predictive_stats(
-    answers: Iterable[Tensor],  # probabilities of the same shape, one tensor per answer; at least two
+    samples: Iterable[Tensor],  # probabilities of the same shape, one tensor per prediction; at least two
 ) -> PredictiveStats:  # their summary
-    "Summarize answers as they come, keeping none of them (Welford 1962 for the deviation)."
+    "Summarize predictions one by one without storing them (Welford 1962); raises `UserError` for fewer than two."
     n = 0
-    for p in answers:
+    mean = squares = own = torch.zeros(())
+    for p in samples:
         p = p.double()
-        if n == 0:
-            mean, squares, own = torch.zeros_like(p), torch.zeros_like(p), torch.zeros_like(p)
         n += 1
         step = p - mean
-        mean, own = mean + step / n, own + (entropy_bits(p) - own) / n
+        mean = mean + step / n
         squares = squares + step * (p - mean)
+        own = own + (entropy_bits(p) - own) / n
     if n < 2:
-        raise UserError("a spread needs at least two answers", got=n)
+        raise UserError("a standard deviation needs at least two samples", got=n)
     total = entropy_bits(mean)
-    return PredictiveStats(*(t.float() for t in (mean, (squares / n).sqrt(), total, (total - own).clamp_min(0))))
+    return PredictiveStats(
+        mean=mean.float(),
+        std=(squares / n).sqrt().float(),
+        entropy=total.float(),
+        mutual=(total - own).clamp_min(0).float(),
+    )
 
 # %% ../../nbs/inference/52_mc_dropout.ipynb #feafb4ae
 def probability(
@@ -106,7 +111,7 @@ def probability(
     task: str,  # "cls" or "seg"
     temperature: float = 1.0,  # divides the class logit, see `brainmtl.evaluation.calibrate`
 ) -> Tensor:  # P(tumor in the slice), (B,), or P(tumor in the pixel), (B, 1, H, W); float32
-    "Answer one task from features that are already there."
+    "Predict one task from features that were computed before."
     if task == "seg":
         return model.decoder(features).float().sigmoid()
     logits = model.head(features[-1]).float()
@@ -116,12 +121,12 @@ def probability(
 def mc_dropout(
     model: nn.Module,  # a `MultiTaskModel`; it is given back as it was
     x: Tensor,  # slices, (B, C, H, W)
-    n: int = 20,  # thinned networks
-    seed: int = 0,  # same seed, same answer; the global generator is not touched
-    tasks: tuple[str, ...] = ("cls", "seg"),  # answers wanted
+    n: int = 20,  # samples
+    seed: int = 0,  # same seed, same samples; the global generator is not changed
+    tasks: tuple[str, ...] = ("cls", "seg"),  # outputs wanted
     temperature: float = 1.0,  # divides the class logit
-) -> dict[str, PredictiveStats]:  # task → spread of its probability
-    "Ask `n` networks with dropout on; the encoder has none and runs once. Raises `UserError` without dropout (U1)."
+) -> dict[str, PredictiveStats]:  # task → statistics of its probability
+    "Sample `n` predictions with dropout on (Gal and Ghahramani 2016); raises `UserError` for a model without dropout."
     with enable_dropout(model, tasks), torch.no_grad(), torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
         torch.manual_seed(seed)
         features = model.encoder(x)
@@ -133,16 +138,16 @@ def mc_dropout(
 def flip_tta(
     model: nn.Module,  # a `MultiTaskModel`; it is given back as it was
     x: Tensor,  # slices, (B, C, H, W)
-    flips: tuple[tuple[int, ...], ...] = ((), (3,)),  # axes mirrored, one tuple per answer; 3 is left and right
-    tasks: tuple[str, ...] = ("cls", "seg"),  # answers wanted
+    flips: tuple[tuple[int, ...], ...] = ((), (3,)),  # flipped axes, one tuple per prediction; 3 is left and right
+    tasks: tuple[str, ...] = ("cls", "seg"),  # outputs wanted
     temperature: float = 1.0,  # divides the class logit
-) -> dict[str, PredictiveStats]:  # task → spread of its probability, the masks mirrored back
-    "Ask the same network about mirrored images; needs no dropout."
-    answers = {task: [] for task in tasks}
+) -> dict[str, PredictiveStats]:  # task → statistics of its probability, masks flipped back
+    "Predict for flipped slices with the same network; needs no dropout."
+    samples: dict[str, list[Tensor]] = {task: [] for task in tasks}
     with eval_mode(model), torch.no_grad():
         for axes in flips:
             features = model.encoder(x.flip(axes))
             for task in tasks:
                 p = probability(model, features, task, temperature)
-                answers[task].append(p.flip(axes) if task == "seg" else p)
-    return {task: predictive_stats(answers[task]) for task in tasks}
+                samples[task].append(p.flip(axes) if task == "seg" else p)
+    return {task: predictive_stats(samples[task]) for task in tasks}

@@ -90,7 +90,7 @@ def overlay(
 NOTICE = "Research use, not for diagnosis."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PredictionResult:
     "What a model predicts for one image or volume, and everything needed to report it."
 
@@ -105,6 +105,10 @@ class PredictionResult:
     looks_like_brain: bool = True  # from `brainmtl.inference.brain_check.looks_like_brain`
     config: InferenceConfig = InferenceConfig()  # thresholds and postprocessing
     model: dict[str, Any] | None = None  # the model card as plain values: hashes, thresholds, temperature
+
+    def __repr__(self) -> str:
+        volume = "" if self.tumor_ml is None else f", {self.tumor_ml:.1f} mL"
+        return f"{self.name}: {self.text}, probability {self.p:.2f}{volume if self.detected else ''}"
 
     @property
     def kind(self) -> str:  # "image" or "volume"
