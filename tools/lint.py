@@ -65,14 +65,21 @@ def few_floors(root: Path, book: list[Notebook]) -> Iterator[str]:
     "The longest chain of imports between folders has at most eight floors."
     above: dict[str, set[str]] = {}
     for nb, _, module in edges(book):
+        if nb.module == "cli":  # the command line stands on everything
+            continue
         above.setdefault(nb.folder, set()).add(module.rpartition(".")[0])
 
-    def floor(folder: str) -> int:
-        return 1 + max((floor(f) for f in above.get(folder, set()) - {folder} if f in FOLDERS and folder), default=0)
+    def chain(folder: str, below: tuple[str, ...] = ()) -> tuple[str, ...]:
+        "The longest chain of folders that ends here; a circle ends where it closes."
+        if folder in below:
+            return (*below, folder)
+        chains = [chain(f, (*below, folder)) for f in above.get(folder, set()) - {folder}]
+        return max(chains, key=len, default=(*below, folder))
 
-    for folder in FOLDERS:
-        if floor(folder) > FLOORS:
-            yield f"{folder} stands on {floor(folder)} floors of imports"
+    for folder in FOLDERS[1:]:
+        longest = chain(folder)
+        if len(longest) > FLOORS or len(set(longest)) < len(longest):
+            yield f"{folder} stands on {' ← '.join(f or 'shared' for f in longest)}"
 
 
 def prediction_is_light(root: Path, book: list[Notebook]) -> Iterator[str]:

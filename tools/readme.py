@@ -69,7 +69,7 @@ def finding(results: Path) -> str:
     return (
         f"**Finding.** On LGG ({dice.clusters} test patients, {seeds} seeds, equal optimizer steps) joint training "
         f"changed Dice per scan by {signed(dice)} against segmentation only, and AUC per slice by {signed(auc)} "
-        f"against classification only: {shown}. Of {len(bounded)} comparisons, {excluding} has an interval that excludes 0."
+        f"against classification only: {shown}. Of {len(bounded)} comparisons, {excluding} has an interval without 0."
     )
 
 

@@ -16,7 +16,8 @@ SOUND = [
     "#| default_exp data.first",
     "# First\n\n> One sentence that says what it does.",
     "Why it exists.",
-    '#| export\ndef twice(\n    x: int,  # any number\n) -> int:  # two times `x`\n    "Double a number."\n    return 2 * x',
+    "#| export\ndef twice(\n    x: int,  # any number\n) -> int:  # two times `x`\n"
+    '    "Double a number."\n    return 2 * x',
     "assert twice(2) == 4",
     "## What could go wrong\n\nNothing.",
     "#| hide\nimport nbdev\n\nnbdev.nbdev_export" + "()",
