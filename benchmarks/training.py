@@ -12,7 +12,7 @@ from brainmtl.training.losses import MultiTaskLoss
 from brainmtl.models.model import MultiTaskModel
 from brainmtl.recipe import load_recipe, override
 from brainmtl.runtime import choose_runtime, make_accelerator, seed_everything
-from brainmtl.training.train import train_step
+from brainmtl.training.step import train_step
 from benchmarks.timing import Setup, _best, _work, interleave, rooflines, row, spread
 
 

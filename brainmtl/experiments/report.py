@@ -29,7 +29,7 @@ from ..evaluation.evaluate import case_table, format_interval
 from ..files import UserError, atomic_path, file_hash, read_json, write_json
 from ..models.model import MultiTaskModel, count_macs
 from ..recipe import STAGES, Recipe, load_recipe
-from ..training.stages import plot_history
+from ..evaluation.history import plot_history
 from ..data.store import Store
 from ..evaluation.uncertainty import plot_risk_coverage
 
