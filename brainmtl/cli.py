@@ -56,7 +56,7 @@ def audit(
     out: Path | None = None,  # folder for audit.json and the pages; default: STORE/audit
 ) -> dict[str, Any]:  # counts, groups of near-duplicates, label conflicts, files left out
     "List what a store holds: counts, near-duplicates with thumbnails, label conflicts, unreadable files."
-    from brainmtl.data.duplicates import audit as write_audit
+    from brainmtl.data.audit import audit as write_audit
 
     made = write_audit(store, out)
     counts = {k: len(made[k]) for k in ("groups", "conflicts", "unreadable")}
