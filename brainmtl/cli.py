@@ -162,14 +162,16 @@ def crossval(
     device: str | None = None,  # cpu, cuda, cuda:1 or mps; default: the fastest available
 ) -> dict[str, Any]:  # where the scores are, and the scores
     "Test every patient once, with a network that was not trained on that patient; finished folds are kept."
-    from brainmtl.experiments.crossval import crossval_table, run_crossval
+    from brainmtl.experiments.crossval import run_crossval
+    from brainmtl.experiments.tables import crossval_rows
     from brainmtl.recipe import load_recipe
 
     plan = load_recipe(recipe, set_)
     if repeats < 1:
         raise UserError("repeats must be 1 or more", got=repeats)
     made = run_crossval(plan, store, repeats, run, root, backend, jobs, address, device)
-    return {"results": root / "results" / run / "crossval.json", "scores": crossval_table(made).to_dict("index")}
+    scores = {row.pop("score"): row for row in crossval_rows(made)}
+    return {"results": root / "results" / run / "crossval.json", "scores": scores}
 
 # %% ../nbs/91_cli.ipynb #163ffe28
 @command("brainmtl report mine --store stores/mine")
@@ -177,13 +179,14 @@ def report(
     run: str,  # name of the run
     root: Path = Path("."),  # folder of results/
     store: Path | None = None,  # the prepared store, to describe the data too
-    images: bool = False,  # add overlays on patients, in a separate page that must not be published
+    pictures: bool = False,  # add overlays on patients, in a separate page that must not be published
 ) -> dict[str, Any]:  # where the report and the model cards are
     "Write report.md and a self-contained report.html for a run, and the model card of each of its checkpoints."
     from brainmtl.data.store import Store
-    from brainmtl.experiments.report import write_cards, write_report
+    from brainmtl.experiments.model_card import write_cards
+    from brainmtl.experiments.report import write_report
 
-    page = write_report(run, root, Store(store) if store else None, images)
+    page = write_report(run, root, Store(store) if store else None, pictures)
     return {"report": page, "cards": write_cards(run, root)}
 
 # %% ../nbs/91_cli.ipynb #d3408f27

@@ -12,7 +12,7 @@ from brainmtl.evaluation.gradcam import GRADCAM_VERSION
 from brainmtl.evaluation.uncertainty import UNCERTAINTY_VERSION
 from brainmtl.experiments.ablation import ABLATION_VERSION
 from brainmtl.experiments.crossval import CROSSVAL_VERSION
-from brainmtl.experiments.report import markdown_table
+from brainmtl.experiments.tables import markdown_table
 from brainmtl.models.model import CHECKPOINT_VERSION
 
 AGAIN = "run `brainmtl {}` again"

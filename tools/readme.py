@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from brainmtl.data.phantom import phantom_volume
-from brainmtl.experiments.report import get_path, markdown_table
+from brainmtl.experiments.tables import get_path, markdown_table
 from brainmtl.files import UserError, atomic_path, file_hash, read_json
 from brainmtl.inference.predict import Predictor
 from brainmtl.inference.result import overlay
-from brainmtl.metrics import Interval
+from brainmtl.intervals import Interval
 from tools.notebooks import output_text
 
 PUBLISHED = "reference"  # the run whose baselines stand beside the scores

@@ -7,11 +7,12 @@ __all__ = ['BASELINE_SCORES', 'PROBES', 'PROBE_NAMES', 'SUSPECT', 'TRAINED_ON_TE
            'probe_rows', 'probes_section', 'ablation_section', 'crossval_section', 'stages_section', 'training_section',
            'log_section', 'cost_section', 'method_section', 'pooled_section']
 
-# %% ../../nbs/experiments/77_control_sections.ipynb #194596e6
+# %% ../../nbs/experiments/77_control_sections.ipynb #9d6100d7
 from typing import Any
 
+from ..evaluation.history import plot_history
 from .ablation import forest_figure
-from .figures import plot_history, save_figure
+from .figures import save_figure
 from .run_files import LOG_COLUMNS, RunFiles, measure_cost, read_log
 from brainmtl.experiments.tables import (
     ablation_rows,
@@ -28,7 +29,7 @@ from brainmtl.experiments.tables import (
 )
 from ..recipe import STAGES
 
-# %% ../../nbs/experiments/77_control_sections.ipynb #e4821e70
+# %% ../../nbs/experiments/77_control_sections.ipynb #73c725b7
 BASELINE_SCORES = {
     "AUC": "classification.macro.auc",
     "balanced accuracy": "classification.macro.balanced_accuracy",
@@ -74,7 +75,7 @@ def baselines_section(
         ]
     )
 
-# %% ../../nbs/experiments/77_control_sections.ipynb #75c924d8
+# %% ../../nbs/experiments/77_control_sections.ipynb #49b1f921
 _AFTER = "changes.{}.scores.pooled.{}"
 PROBES = {  # probe: (what is measured, place in probes.json, expected without a shortcut)
     "source": (
@@ -135,7 +136,7 @@ def probes_section(
     table = fold("Probabilities before and after each change of the image", markdown_table(rows))
     return "\n\n".join([lead, markdown_table(probe_rows(p)), table])
 
-# %% ../../nbs/experiments/77_control_sections.ipynb #5cb64c8d
+# %% ../../nbs/experiments/77_control_sections.ipynb #07dc9c75
 def _mean_scores(scores: dict[str, Any]) -> dict[str, dict[str, str]]:
     "Mean over sources of every score of every variant; a dash where a variant lacks it."
     columns = dict.fromkeys(what for by in scores.values() for what in by)
@@ -188,7 +189,7 @@ def ablation_section(
         ]
     )
 
-# %% ../../nbs/experiments/77_control_sections.ipynb #1bab0029
+# %% ../../nbs/experiments/77_control_sections.ipynb #dc8d5cfc
 def crossval_section(
     run: RunFiles,  # files of a run
 ) -> str:  # Markdown
@@ -218,7 +219,7 @@ def stages_section(
     table = fold("Paired comparisons", markdown_table(comparison_rows(s["comparisons"])))
     return "\n\n".join([lead, markdown_table(rows), _means_text(s["scores"]), table])
 
-# %% ../../nbs/experiments/77_control_sections.ipynb #b6142ccb
+# %% ../../nbs/experiments/77_control_sections.ipynb #fb041143
 def training_section(
     run: RunFiles,  # files of a run
 ) -> str:  # Markdown
@@ -242,7 +243,7 @@ def log_section(
     lead = "*What was tried? Ideas that did not help are results as well.*"
     return f"{lead}\n\n{fold(f'Ideas: {len(rows)}', markdown_table(rows))}" if rows else "No idea was logged yet."
 
-# %% ../../nbs/experiments/77_control_sections.ipynb #fc92ac73
+# %% ../../nbs/experiments/77_control_sections.ipynb #dfc2a277
 def cost_section(
     run: RunFiles,  # files of a run
 ) -> str:  # Markdown
@@ -266,7 +267,7 @@ def cost_section(
         )
     return "\n\n".join(out)
 
-# %% ../../nbs/experiments/77_control_sections.ipynb #06a8dd47
+# %% ../../nbs/experiments/77_control_sections.ipynb #44c83a03
 TRAINED_ON_TEST = "Training cases are among the tested ones, so these scores are not valid."
 
 
@@ -302,7 +303,7 @@ def method_section(
         words.append(f"- **Warning.** {TRAINED_ON_TEST}")
     return "\n".join(words)
 
-# %% ../../nbs/experiments/77_control_sections.ipynb #fe35aa50
+# %% ../../nbs/experiments/77_control_sections.ipynb #52670240
 def pooled_section(
     run: RunFiles,  # files of a run
 ) -> str:  # Markdown

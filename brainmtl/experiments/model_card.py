@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NOT_FOR', 'USE', 'card_rows', 'write_model_card', 'write_cards']
 
-# %% ../../nbs/experiments/80_model_card.ipynb #88729f1f
+# %% ../../nbs/experiments/80_model_card.ipynb #44bc8e92
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from .tables import get_path, markdown_table, plain, plain_sentences, result_row
 from ..files import CheckpointError, atomic_path, file_hash, read_json
 from ..recipe import STAGES
 
-# %% ../../nbs/experiments/80_model_card.ipynb #ba37b250
-NOT_FOR = """diagnosis, treatment, or images other than axial brain MRI slices; children, treated patients and other tumors
-were not examined"""
+# %% ../../nbs/experiments/80_model_card.ipynb #0504110b
+NOT_FOR = """diagnosis, treatment, or images other than axial brain MRI slices; children, treated patients and other
+tumors were not examined"""
 
 
 def _network_facts(meta: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def card_rows(
     points = (meta.get("thresholds") or {}).items()
     facts = {
         "Intended use": meta.get("intended_use"),
-        "Not for": NOT_FOR,
+        "Not for": NOT_FOR.replace("\n", " "),
         "Input": f"{modalities}, {unit}, {meta.get('normalization', 'normalization unknown')}",
         "Output": "tumor probability per pixel and per slice",
         "Training data": ", ".join(map(plain, meta.get("sources") or [])),
@@ -56,7 +56,7 @@ def card_rows(
     }
     return [{"item": k, "content": v or "unknown"} for k, v in facts.items()]
 
-# %% ../../nbs/experiments/80_model_card.ipynb #4d7d1252
+# %% ../../nbs/experiments/80_model_card.ipynb #b7a231a0
 USE = """```python
 from brainmtl import Predictor
 Predictor("FOLDER").predict("scan.nii.gz")      # FOLDER: the folder of this file
@@ -103,7 +103,7 @@ def write_model_card(
         tmp.write_text("\n\n".join(filter(None, parts)) + "\n", encoding="utf-8")
     return folder / "README.md"
 
-# %% ../../nbs/experiments/80_model_card.ipynb #8ed1ab4c
+# %% ../../nbs/experiments/80_model_card.ipynb #01b92443
 def write_cards(
     run: str,  # name of the run; checkpoints/RUN or its stages hold weights
     root: str | Path = ".",  # where checkpoints/ and results/ are

@@ -6,7 +6,7 @@
 __all__ = ['PRODUCED_BY', 'LOG_COLUMNS', 'RunFiles', 'read_run', 'describe_data', 'measure_cost', 'read_log', 'example_slices',
            'example_run']
 
-# %% ../../nbs/experiments/73_run_files.ipynb #d8b276cb
+# %% ../../nbs/experiments/73_run_files.ipynb #10a67234
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from ..files import UserError, read_json, write_json
 from ..models.model import MultiTaskModel, count_macs
 from ..recipe import Recipe, build_recipe, load_recipe, save_recipe
 
-# %% ../../nbs/experiments/73_run_files.ipynb #a1a39573
+# %% ../../nbs/experiments/73_run_files.ipynb #c49238f4
 _TRAIN = "brainmtl train RECIPE --store STORE --run {run}"
 _EVALUATE = "brainmtl evaluate checkpoints/{run}/joint --store STORE"
 PRODUCED_BY = {  # file of results/RUN → the command that makes it
@@ -70,7 +70,7 @@ class RunFiles:
         "Name a missing file and the command that makes it."
         return f"*Not on file:* `{name}`. To make it: `{PRODUCED_BY[name].format(run=self.run)}`"
 
-# %% ../../nbs/experiments/73_run_files.ipynb #7d304e12
+# %% ../../nbs/experiments/73_run_files.ipynb #4eb468c0
 _NAMES = ("source", "patient", "case", "group", "kind", "split")  # columns of text, even where they look like numbers
 
 
@@ -93,7 +93,7 @@ def read_run(
         raise UserError(f"{folder} holds no results", hint=f"train and evaluate first, for example: {command}")
     return RunFiles(run, folder, pictures=pictures, **files)
 
-# %% ../../nbs/experiments/73_run_files.ipynb #4a917935
+# %% ../../nbs/experiments/73_run_files.ipynb #adcb7269
 def _duplicates(index: pd.DataFrame) -> dict[str, int]:
     "Count near-duplicates among single images, groups with both labels, and groups on two sides of the split."
     images = index[index.kind == "image"].drop_duplicates("case").groupby("group")
@@ -118,7 +118,7 @@ def _count(part: pd.DataFrame) -> dict[str, int]:
         masked_slices=int(part.has_mask.astype(bool).sum()),
     )
 
-# %% ../../nbs/experiments/73_run_files.ipynb #b0e7661b
+# %% ../../nbs/experiments/73_run_files.ipynb #ded3128a
 def describe_data(
     store: Store,  # prepared slices
 ) -> dict[str, Any]:  # content of data.json: "rows" (source × split), "duplicates", "external", hashes, "problems"
@@ -137,7 +137,7 @@ def describe_data(
         problems=len(store.info.get("problems") or []),
     )
 
-# %% ../../nbs/experiments/73_run_files.ipynb #cce7f5bc
+# %% ../../nbs/experiments/73_run_files.ipynb #afe57415
 def measure_cost(
     recipe: Recipe,  # the run's recipe
 ) -> dict[str, dict[str, int]]:  # part → {"parameters", "macs"} of one slice, then "both, shared" and "two networks"
@@ -147,7 +147,7 @@ def measure_cost(
     total = {k: sum(c[k] for c in parts.values()) for k in ("parameters", "macs")}
     return {**parts, "both, shared": total, "two networks": {k: v + parts["encoder"][k] for k, v in total.items()}}
 
-# %% ../../nbs/experiments/73_run_files.ipynb #70cf5d8e
+# %% ../../nbs/experiments/73_run_files.ipynb #a3313599
 LOG_COLUMNS = ("date", "idea", "change", "n", "result", "verdict")  # of results/log.csv
 
 
@@ -164,7 +164,7 @@ def read_log(
         raise UserError(f"{path}: dates must be ISO 8601, for example 2026-11-24", got=wrong[0])
     return table.sort_values("date", kind="stable").to_dict("records")
 
-# %% ../../nbs/experiments/73_run_files.ipynb #375a6725
+# %% ../../nbs/experiments/73_run_files.ipynb #5416a3be
 def _example_source(source: str, seed: int, overlap: float, patients: int, n: int, masked: bool) -> pd.DataFrame:
     truth = np.random.default_rng(seed).integers(0, 2, (patients, n)) * 60
     rng = np.random.default_rng(seed + 99)
@@ -191,7 +191,7 @@ def example_slices(
     parts.append(_example_source("web", 3, overlap, 40, 1, False))
     return pd.concat(parts, ignore_index=True).rename_axis("row").reset_index()
 
-# %% ../../nbs/experiments/73_run_files.ipynb #1d1454b1
+# %% ../../nbs/experiments/73_run_files.ipynb #255b8efa
 def _score(value: float, source: str = "") -> dict[str, Any]:
     n = 40 if source == "macro" else 20
     return dict(value=value, low=value - 0.08, high=value + 0.08, n=n, clusters=10)
@@ -215,13 +215,14 @@ def _example_files() -> dict[str, dict[str, Any]]:
     why = dict(joint="the recipe", seg_only="no classification", cls_only="no segmentation", norm="instance norm")
     done = [dict(cell=f"{v}-0", variant=v, seed=0, status="done", sentence=None) for v in scores]
     failed = dict(cell="norm-0", variant="norm", seed=0, status="failed", sentence="no space left")
-    ablation = dict(reference="joint", split="test", seeds=[0], scores=_example_scores(scores), cells=[*done, failed])
+    ablation: dict[str, Any] = dict(reference="joint", split="test", seeds=[0], cells=[*done, failed])
+    ablation["scores"] = _example_scores(scores)
     ablation["comparisons"] = _example_pairs("joint", {("seg_only", "volume Dice"): 0.1, ("cls_only", "AUC"): 0.01})
     ablation["variants"] = {v: dict(why=w) for v, w in why.items()}
-    stages = dict(scores=_example_scores({k: scores[k] for k in ("seg_only", "joint")}), stages=["seg_warmup", "joint"])
-    stages["scores"]["seg_warmup"] = stages["scores"].pop("seg_only")
+    by_stage = {"seg_warmup": scores["seg_only"], "joint": scores["joint"]}
+    stages: dict[str, Any] = dict(stages=list(by_stage), scores=_example_scores(by_stage))
     stages["comparisons"] = _example_pairs("joint", {("seg_warmup", "volume Dice"): 0.1})
-    folds = dict(recipe="tiny", folds=5, repeats=1, cells=[{}] * 5)
+    folds: dict[str, Any] = dict(recipe="tiny", folds=5, repeats=1, cells=[{}] * 5)
     folds["scores"] = {"AUC": dict(lgg=_score(0.75), web=_score(0.67), macro=_score(0.71, "macro"))}
     curve = dict(coverage=[0.5, 1.0], risk=[0.1, 0.2])
     risk = dict(error=_score(0.2), gain=_score(0.11), correlation=_score(0.4), helps=True, curve=curve)
@@ -257,7 +258,7 @@ def _example_baselines() -> dict[str, Any]:
     sentence = dict(sentence="")
     return dict(baselines=dict(majority=always), findings=[found | sentence, other | sentence])
 
-# %% ../../nbs/experiments/73_run_files.ipynb #0a1536ae
+# %% ../../nbs/experiments/73_run_files.ipynb #90f43cae
 def _example_data() -> dict[str, Any]:
     counts = dict(patients=8, groups=8, cases=8, slices=64, tumor_slices=31, masked_slices=64)
     rows = [dict(source=s, split=k, **counts) for s in ("brats", "lgg") for k in ("train", "test")]

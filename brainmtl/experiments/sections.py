@@ -8,7 +8,7 @@ __all__ = ['CONFUSION', 'TASK_WORDS', 'METHOD_WORDS', 'JUDGED', 'HEAT', 'RANDOM_
            'uncertainty_section', 'gradcam_section', 'case_names', 'worst_cases', 'wrong_predictions',
            'failures_section']
 
-# %% ../../nbs/experiments/76_sections.ipynb #89c8e0b6
+# %% ../../nbs/experiments/76_sections.ipynb #6edc5b75
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +28,7 @@ from brainmtl.experiments.figures import (
 from .run_files import RunFiles
 from .tables import fold, get_path, markdown_table, plain, result_rows, score_text, task_table
 
-# %% ../../nbs/experiments/76_sections.ipynb #bc4c373d
+# %% ../../nbs/experiments/76_sections.ipynb #bf8bcfdc
 def duplicates_text(
     counts: Mapping[str, int] | None,  # "duplicates" of data.json
 ) -> str:  # one sentence or two; "" when they were not counted
@@ -62,7 +62,7 @@ def data_section(
     rows = [{heads.get(k, k): plain(v) for k, v in row.items()} for row in data["rows"]]
     return "\n\n".join([lead, markdown_table(rows), " ".join(filter(None, words))])
 
-# %% ../../nbs/experiments/76_sections.ipynb #9be5df95
+# %% ../../nbs/experiments/76_sections.ipynb #6e73ce61
 def segmentation_section(
     run: RunFiles,  # files of a run
 ) -> str:  # Markdown
@@ -86,7 +86,7 @@ def segmentation_section(
         out.append(f"Scans without tumor are left out of the Dice per scan: {', '.join(empty)}.")
     return "\n\n".join([*out, fold("All segmentation scores", table)])
 
-# %% ../../nbs/experiments/76_sections.ipynb #41ac152c
+# %% ../../nbs/experiments/76_sections.ipynb #2d6e2e5f
 CONFUSION = {"true positives": "tp", "false negatives (missed)": "fn", "false positives": "fp", "true negatives": "tn"}
 
 
@@ -132,7 +132,7 @@ def classification_section(
         ]
     )
 
-# %% ../../nbs/experiments/76_sections.ipynb #4c0264e2
+# %% ../../nbs/experiments/76_sections.ipynb #941d0160
 def operating_points_text(
     calibration: Mapping[str, Any],  # content of calibration.json
 ) -> str:  # one sentence or two
@@ -147,8 +147,8 @@ def operating_points_text(
     if mask := c.get("mask"):
         words.append(
             f"A pixel belongs to the predicted mask from a probability of {mask['seg']:.2f}. Components below "
-            f"{100 * mask['min_island']:.0f} % of a case's largest one are removed. On {mask['n']} validation cases the "
-            f"Dice is {mask['dice']:.3f}, against {mask['dice_default']:.3f} at 0.5 without removal."
+            f"{100 * mask['min_island']:.0f} % of a case's largest one are removed. On {mask['n']} validation cases "
+            f"the Dice is {mask['dice']:.3f}, against {mask['dice_default']:.3f} at 0.5 without removal."
         )
     return " ".join(words)
 
@@ -167,7 +167,7 @@ def calibration_section(
     lead = "*Can the probabilities be taken at their word? Of slices with 0.8, eight in ten should be tumor-positive.*"
     return f"{lead}\n\n{figure}\n\nDots below the diagonal: the model is too sure of a tumor. {words}"
 
-# %% ../../nbs/experiments/76_sections.ipynb #10a4272b
+# %% ../../nbs/experiments/76_sections.ipynb #879a4708
 TASK_WORDS = {"cls": "classification", "seg": "segmentation"}
 METHOD_WORDS = {"mc": "MC dropout", "flip": "flips"}
 JUDGED = {True: "shown", False: "no difference shown", None: "no interval"}
@@ -204,7 +204,7 @@ def uncertainty_section(
     words += "with setting aside as many at random."
     return "\n\n".join([*out, words, fold("All uncertainty scores", markdown_table(rows))])
 
-# %% ../../nbs/experiments/76_sections.ipynb #59349016
+# %% ../../nbs/experiments/76_sections.ipynb #14addb7a
 HEAT = {
     "brain_energy": "Grad-CAM energy inside the brain",
     "tumor_energy": "Grad-CAM energy inside the tumor",
@@ -245,7 +245,7 @@ def gradcam_section(
         out.append("Maps of patients are not on this page; `brainmtl report RUN --pictures` makes one for private use.")
     return "\n\n".join([*out, fold("All Grad-CAM scores", markdown_table(rows))])
 
-# %% ../../nbs/experiments/76_sections.ipynb #b7f09aa2
+# %% ../../nbs/experiments/76_sections.ipynb #bed283cc
 def case_names(
     slices: pd.DataFrame,  # rows of slices.csv
 ) -> dict[tuple[str, str], str]:  # (source, case) → e.g. "lgg case 3", numbered from 1 in sorted order
@@ -298,7 +298,7 @@ def wrong_predictions(
         for r in part.drop_duplicates(["source", "case"]).head(k).itertuples()
     ]
 
-# %% ../../nbs/experiments/76_sections.ipynb #a7035157
+# %% ../../nbs/experiments/76_sections.ipynb #23a39839
 def failures_section(
     run: RunFiles,  # files of a run
 ) -> str:  # Markdown

@@ -8,7 +8,7 @@ __all__ = ['SEGMENTATION_SCORES', 'CLASSIFICATION_SCORES', 'SCORE_NAMES', 'LOWER
            'plain_sentences', 'verdict_word', 'averaged_sources', 'comparison_rows', 'claim_rows', 'ablation_rows',
            'crossval_rows']
 
-# %% ../../nbs/experiments/74_tables.ipynb #d44e5110
+# %% ../../nbs/experiments/74_tables.ipynb #8b04d6f2
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics import Interval
+from ..intervals import Interval
 
-# %% ../../nbs/experiments/74_tables.ipynb #90898c97
+# %% ../../nbs/experiments/74_tables.ipynb #f15dfc66
 def plain(
     text: object,  # a name from a file: source, case, run, idea
 ) -> str:  # Markdown that shows the name as it is
@@ -49,7 +49,7 @@ def score_text(
         return "–"
     return x.text(digits) + (f", n = {x.n}" if x.n else "")
 
-# %% ../../nbs/experiments/74_tables.ipynb #e0c703f6
+# %% ../../nbs/experiments/74_tables.ipynb #3b45dda8
 def markdown_table(
     rows: Sequence[Mapping[str, object]],  # one dictionary per row, with the same keys
 ) -> str:  # Markdown; "" for no rows
@@ -72,7 +72,7 @@ def fold(
     "Fold a long table away; GitHub and the page of the report open it with a click."
     return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>" if text else ""
 
-# %% ../../nbs/experiments/74_tables.ipynb #f11c35f9
+# %% ../../nbs/experiments/74_tables.ipynb #91f24883
 SEGMENTATION_SCORES = {  # row of the table: (place in a source's scores, place in the macro mean, decimals)
     "**Dice per scan**": ("volume.dice", "volume_dice", 2),
     "Dice per 2-D image": ("image.dice", "image_dice", 2),
@@ -128,7 +128,7 @@ def result_rows(
                 rows.append(ScoreRow(task, name, source, Interval.from_json(x), digits, averaged))
     return rows
 
-# %% ../../nbs/experiments/74_tables.ipynb #2e426aec
+# %% ../../nbs/experiments/74_tables.ipynb #8c592147
 def mean_label(
     sources: Sequence[str],  # the sources averaged; empty: unknown
 ) -> str:  # e.g. "mean over sources (lgg only)"
@@ -154,7 +154,7 @@ def task_table(
     names = dict.fromkeys(r.score for r in rows)
     return markdown_table([{"score": k, **{head: cells.get((k, s)) for s, head in heads.items()}} for k in names])
 
-# %% ../../nbs/experiments/74_tables.ipynb #84cb9e14
+# %% ../../nbs/experiments/74_tables.ipynb #0e891b21
 def _of_hundred(x: Mapping[str, Any] | None) -> str:
     "A proportion as a count per hundred, with its interval; empty when undefined."
     if not x or x["value"] is None:
@@ -185,7 +185,7 @@ def plain_sentences(
             out.append(f"- {name}: the mean Dice per {unit} is {score_text(overlap)} (1: perfect overlap, 0: none).")
     return out
 
-# %% ../../nbs/experiments/74_tables.ipynb #b3f9a294
+# %% ../../nbs/experiments/74_tables.ipynb #78c3db47
 def verdict_word(
     difference: Interval | Mapping[str, Any] | None,  # paired difference A − B; None: never compared
     higher: bool = True,  # is a higher score better?
@@ -198,7 +198,7 @@ def verdict_word(
         return "no difference shown"
     return "shown" if (x.value > 0) == higher else "the opposite is shown"
 
-# %% ../../nbs/experiments/74_tables.ipynb #19a94133
+# %% ../../nbs/experiments/74_tables.ipynb #463c3475
 def averaged_sources(
     scores: Mapping[str, Mapping[str, Any]],  # source → score, with "macro" among them
 ) -> tuple[str, ...]:  # the sources whose mean "macro" is; empty when this cannot be told
@@ -237,7 +237,7 @@ def comparison_rows(
             rows.append(row | {"verdict": words.get(word, word).format(a=plain(a), b=plain(b))})
     return rows
 
-# %% ../../nbs/experiments/74_tables.ipynb #a0678674
+# %% ../../nbs/experiments/74_tables.ipynb #e204f5d3
 CLAIMS = [  # claim, file, A, B, score
     ("Joint training improves segmentation", "ablation", "joint", "seg_only", "volume Dice"),
     ("Joint training improves classification", "ablation", "joint", "cls_only", "AUC"),
@@ -265,7 +265,7 @@ def claim_rows(
         rows.append({"claim": claim, "verdict": verdict_word(mean), "evidence": evidence})
     return rows
 
-# %% ../../nbs/experiments/74_tables.ipynb #1e92f23a
+# %% ../../nbs/experiments/74_tables.ipynb #719826c0
 def ablation_rows(
     result: dict[str, Any],  # content of ablation.json
     scores: Sequence[str] = ("volume Dice", "AUC"),  # scores shown
