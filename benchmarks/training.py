@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
-from brainmtl.data.augment import apply_augmentation, draw_augmentation
+from brainmtl.data.augment import Augmentation
 from brainmtl.training.losses import MultiTaskLoss
 from brainmtl.models.model import MultiTaskModel
 from brainmtl.recipe import load_recipe, override
@@ -118,7 +118,7 @@ def networks(
 
 def _augmenting(setup: Setup) -> Callable[[], dict]:
     recipe, batch = load_recipe("reference"), random_batch(setup.batch, size=setup.size)
-    return lambda: apply_augmentation(batch, draw_augmentation(recipe.augment, setup.batch, 0))
+    return lambda: Augmentation.draw(recipe.augment, setup.batch, 0).apply(batch)
 
 
 def _training_times(setup: Setup) -> tuple[dict, dict]:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 # %% ../../nbs/training/42_train.ipynb #5f90b411
-from ..data.augment import apply_augmentation, draw_augmentation, take
+from ..data.augment import Augmentation
 from ..data.dataset import BatchPlan, MultiSourceDataset, make_loader, select_rows
 from ..data.store import Store
 from ..files import CheckpointError
@@ -210,8 +210,8 @@ class Fit:
         batch = resize_batch({**batch, **moved}, self.config.train_size)
         if self.recipe.augment.enabled:
             # changes are drawn for the global batch, so that they do not depend on the number of processes
-            drawn = draw_augmentation(self.recipe.augment, self.config.batch, step_seed(self.seed, now, 1))
-            batch = apply_augmentation(batch, take(drawn, slice(plan.rank, None, plan.world)))
+            drawn = Augmentation.draw(self.recipe.augment, self.config.batch, step_seed(self.seed, now, 1))
+            batch = drawn.take(slice(plan.rank, None, plan.world)).apply(batch)
         batch["image"] = self.runtime.move(batch["image"])
         seed_everything(step_seed(self.seed, now, 2, plan.rank))
         n_slices = torch.tensor(len(batch["cls"]), device=self.runtime.device)
