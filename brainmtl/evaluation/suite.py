@@ -15,10 +15,11 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ..data.store import Store, open_store
-from .baselines import run_baselines, run_probes
+from .baselines import run_baselines
 from .calibrate import calibrate_checkpoint
 from .evaluate import evaluate_checkpoint
 from .gradcam import run_gradcam
+from .probes import run_probes
 from .uncertainty import run_uncertainty
 from ..files import UserError
 from ..inference.postprocess import trained_tasks
@@ -97,7 +98,7 @@ def _makers(
         "probes": partial(run_probes, checkpoint, store, out, split, runtime=runtime, **draws),
         "uncertainty": partial(run_uncertainty, checkpoint, store, out, split, runtime=runtime, **draws),
         "gradcam": partial(run_gradcam, checkpoint, store, out, split, runtime=runtime, **draws),
-        "stages": partial(compare_stages, checkpoint, store, out, split, runtime=runtime),
+        "stages": partial(compare_stages, checkpoint, store, out, split, runtime=runtime, n=n),
     }
 
 # %% ../../nbs/evaluation/67_suite.ipynb #37041619

@@ -509,7 +509,8 @@ def compare_stages(
     store: Store | str | Path,  # prepared slices
     out: str | Path,  # folder for stages.json; each earlier stage gets a folder in it
     split: str = "test",  # slices scored
-    runtime: Runtime | None = None,  # device and precision; None: chosen by itself
+    runtime: Runtime | None = None,  # device and precision; None: chosen automatically
+    n: int | None = None,  # bootstrap replicates; None: the recipe's
 ) -> dict:  # content of stages.json: "scores" and "comparisons" as in ablation.json, by stage
     "Score every trained stage and compare the earlier ones with the last; raises `UserError` when fewer than two are there."
     checkpoint, out, store = Path(checkpoint), Path(out), open_store(store)
@@ -526,7 +527,7 @@ def compare_stages(
         )
     folders, draws = {s: out if s == there[-1] else out / s for s in there}, {}
     for stage, folder in folders.items():
-        e = _scored(checkpoint.parent / stage, store, split, folder, runtime or choose_runtime())
+        e = _scored(checkpoint.parent / stage, store, split, folder, runtime or choose_runtime(), n)
         draws[stage] = {0: _cell_draws(folder, e["bootstrap"]["replicates"])}
     scores, pairs = summarize_cells(draws, there[-1])
     about = dict(
@@ -541,7 +542,7 @@ def compare_stages(
     return {**about, "scores": scores, "comparisons": pairs}
 
 
-def _scored(checkpoint: Path, store: Store, split: str, out: Path, runtime: Runtime) -> dict:
+def _scored(checkpoint: Path, store: Store, split: str, out: Path, runtime: Runtime, n: int | None) -> dict:
     "The evaluation on file when it is of these weights and slices, else a new one."
     known = (
         read_json(out / "evaluation.json")
@@ -554,7 +555,9 @@ def _scored(checkpoint: Path, store: Store, split: str, out: Path, runtime: Runt
         known.get("store", {}).get("fingerprint"),
     )
     wanted = file_hash(checkpoint / "model.safetensors")[:16], split, store.fingerprint
-    return known if of == wanted else evaluate_checkpoint(checkpoint, store, split, out, runtime)
+    if of == wanted and n in (None, known.get("bootstrap", {}).get("replicates")):
+        return known
+    return evaluate_checkpoint(checkpoint, store, split, out, runtime, n=n)
 
 # %% ../../nbs/experiments/71_ablation.ipynb #961e9967
 def stage_figure(

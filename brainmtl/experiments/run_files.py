@@ -242,7 +242,7 @@ def _example_files() -> dict[str, dict[str, Any]]:
 
 def _example_probes() -> dict[str, Any]:
     keys = ("p_before", "p_after", "flipped", "auc_after")
-    changes = {name: dict(honest="", scores=dict(pooled=dict.fromkeys(keys, _score(0.8)))) for name in ("outline",)}
+    changes = {name: dict(expected="", scores=dict(pooled=dict.fromkeys(keys, _score(0.8)))) for name in ("outline",)}
     findings = [
         dict(name="outline", suspect=True, sentence="the outline of the brain predicts the label"),
         dict(name="shuffled", suspect=False, sentence="shuffled labels cannot be learned"),
