@@ -12,7 +12,7 @@ from scipy import ndimage as ndi
 from ..data.preprocess import Prepared
 
 # %% ../../nbs/inference/53_brain_check.ipynb #42d33ea8
-# Set on real slices of BraTS, LGG and class folders against photographs, noise and drawings; both error rates are printed below.
+# Set on real slices of BraTS, LGG and class folders against photographs, noise and drawings
 BRAIN_BOUNDS = {
     "size": (0.05, 1.0),
     "ellipse": (0.93, 1.0),
@@ -25,7 +25,7 @@ BRAIN_BOUNDS = {
 def brain_scores(
     image: np.ndarray,  # prepared slice (H, W), background 0
 ) -> dict[str, float]:  # names of `BRAIN_BOUNDS`; all 0 when fewer than 200 pixels are foreground
-    "Measure size, ellipse overlap (Dice), axis ratio, left-right correlation and neighbor correlation of a prepared slice."
+    "Measure size, ellipse overlap (Dice), axis ratio, left-right and neighbor correlation of a prepared slice."
     shape = ndi.binary_fill_holes(image != 0)
     if shape.sum() < 200:
         return dict.fromkeys(BRAIN_BOUNDS, 0.0)

@@ -111,6 +111,7 @@ def _trace(module: InferenceModule, channels: int, size: int) -> Any:
             )
         finally:
             logging.disable(noise)
+    assert program is not None  # only an export to a file returns None
     proto = program.model_proto
     for part in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info):
         part.ClearField("metadata_props")
@@ -183,7 +184,7 @@ def export_onnx(
     checkpoint: str | Path | None,  # folder of a trained stage; None: the reference model
     out: str | Path,  # folder for model.onnx and model.json; made if missing
 ) -> Path:  # the folder
-    "Write model.onnx, checked against torch, and model.json; raises `UserError` without the extra `onnx` or when it differs."
+    "Write model.onnx, checked against torch, and model.json; raises `UserError` when it differs from torch."
     need_extra("the export", "onnx", "onnx", "onnxscript", "onnxruntime")
     out, predictor = Path(out), Predictor(checkpoint, "cpu")
     if out.suffix == ".onnx":

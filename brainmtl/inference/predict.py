@@ -50,19 +50,6 @@ def read_case(
     images = {m: tuple(f) for m, f in files.items() if m != "seg"}
     return Case("input", path.name, path.name, "volume", images).read(tuple(modalities))
 
-# %% ../../nbs/inference/55_predict.ipynb #6d6af302
-import brainmtl
-from .postprocess import clean_mask, InferenceConfig
-from ..files import UserError, atomic_path, write_json
-from .explain import gradcam
-from ..models.model import predict_batch, load_checkpoint, optimize_for_inference
-from ..data.preprocess import PREPROCESS_VERSION, Prepared, prepare_scan
-from ..runtime import choose_runtime
-from ..data.cases import Case
-from ..data.io import Scan, read_image
-from ..data.sources import BRATS_ENDS, BRATS_NAME
-from .mc_dropout import enable_dropout, probability, predictive_stats
-
 # %% ../../nbs/inference/55_predict.ipynb #a146ff63
 def _find_reference() -> Path:
     "The reference checkpoint is package data in a wheel and stands beside the package in a clone."
@@ -114,7 +101,7 @@ class Predictor:
 
     @property
     def model_card(self) -> dict[str, Any]:  # plain values
-        "Name the model: hashes of weights, split and recipe, preprocessing versions, thresholds, temperature and test-time augmentation."
+        "Name the model: hashes of weights, split and recipe, preprocessing versions, thresholds, flip TTA."
         keys = ("split_hash", "recipe_fingerprint", "thresholds", "temperature", "modalities", "input_size")
         return {
             "version": brainmtl.__version__,

@@ -70,7 +70,7 @@ def uncertainty_layer(
 def overlay(
     gray: np.ndarray,  # uint8 (H, W)
     values: np.ndarray | None = None,  # a mask, or for the other layers values in [0, 1], (H, W); None: the slice alone
-    layer: str = "prediction",  # of `COLORS`: "prediction" is filled and outlined, "gradcam" and "uncertainty" are blended
+    layer: str = "prediction",  # of `COLORS`; "prediction" is outlined too
     reference: np.ndarray | None = None,  # reference mask, bool (H, W), outlined on top
     opacity: float | None = None,  # where the layer is 1, [0, 1]; None: as in `OPACITY`
 ) -> np.ndarray:  # uint8 (H, W, 3)
@@ -127,7 +127,7 @@ class PredictionResult:
 
     @property
     def text(self) -> str:  # for people
-        'The decision in words: "No tumor detected", "Tumor possible, below the decision threshold" or "Tumor detected".'
+        "The decision in words."
         if not self.detected:
             return "No tumor detected"
         return "Tumor detected" if self.decision else "Tumor possible, below the decision threshold"
@@ -180,7 +180,7 @@ class PredictionResult:
         left_out = not self.detected and bool((self.seg >= self.config.mask_threshold).any())
         checks = {
             "This does not look like a brain MRI slice; the prediction may have no meaning.": not self.looks_like_brain,
-            "The network segmented pixels, but the probability is below the no-tumor threshold: the mask is left empty.": left_out,
+            "Pixels were segmented, but the probability is below the no-tumor threshold: the mask is empty.": left_out,
             f"The mask marks {self.tumor_px} pixels although the probability is below the decision threshold.": (
                 self.tumor_px and not self.decision
             ),
@@ -224,7 +224,7 @@ class PredictionResult:
         opacity: float | None = None,  # where the layer is 1, [0, 1]; None: as in `OPACITY`
         reference: np.ndarray | None = None,  # reference mask on the prepared slice, (size, size)
     ) -> Image.Image:  # RGB
-        "Paint the mask, a Grad-CAM map or the uncertainty over a slice; raises `UserError` for a layer that was not computed."
+        "Paint the mask, a Grad-CAM map or the uncertainty over a slice; raises `UserError` for a layer without values."
         s = self.key_slice if s is None else s
         if layer == "prediction":
             shown = self.plane(self.mask_slices[s] if values is None else values) >= 0.5
