@@ -106,8 +106,11 @@ def probe_rows(
         name = PROBE_NAMES.get(f["name"], f["name"])
         what, place, expected = PROBES.get(name, (plain(f["sentence"]), "", "–"))
         chance = get_path(probes, "source.chance")
-        row = {"probe": plain(name).replace("_", " "), "measured": what, "found": score_text(get_path(probes, place))}
-        row["expected"] = expected or (f"{chance:.2f}" if chance else "–")
+        # files before version 3 have no score and chance beside the finding
+        score = f.get("score") or get_path(probes, place)
+        chance = f.get("chance", chance if name == "source" else None)
+        row = {"probe": plain(name).replace("_", " "), "measured": what, "found": score_text(score)}
+        row["expected"] = f"{chance:.2f}" if chance else expected
         rows.append(row | {"judged": SUSPECT[f["suspect"]]})
     return rows
 
@@ -132,7 +135,10 @@ def probes_section(
         }
         for name, c in p["changes"].items()
     ]
-    lead = "*Is the model right for a wrong reason? A probe is suspect when its interval excludes the expected value.*"
+    lead = (
+        "*Is the model right for a wrong reason? A probe is suspect when its score lies above chance, "
+        "tested one-sided and corrected for the number of probes.*"
+    )
     table = fold("Probabilities before and after each change of the image", markdown_table(rows))
     return "\n\n".join([lead, markdown_table(probe_rows(p)), table])
 
