@@ -17,6 +17,7 @@ import numpy as np
 # The redundant names make this module the one place to import readers from
 from .images import MAX_PIXELS as MAX_PIXELS
 from .images import check_labels as check_labels
+from .images import decode_image as decode_image
 from .images import image_size as image_size
 from .images import read_channels as read_channels
 from .images import read_image as read_image
@@ -47,7 +48,7 @@ class Scan:
     header: nib.Nifti1Header | None = None  # NIfTI header of the first image, as stored; None: not a NIfTI file
 
 
-def _scan_of_array(x: np.ndarray, modalities: tuple[str, ...], name: str) -> Scan:
+def _scan_of_array(x: np.ndarray, modalities: tuple[str, ...], name: str, warnings: tuple[str, ...] = ()) -> Scan:
     if x.ndim == 2:
         x = x[..., None]
     if x.ndim == 3:
@@ -58,13 +59,14 @@ def _scan_of_array(x: np.ndarray, modalities: tuple[str, ...], name: str) -> Sca
             f"{x.dtype} {x.shape}",
             "reshape it",
         )
-    return Scan(x.astype(np.float32), None, None, modalities, None)
+    return Scan(x.astype(np.float32), None, None, modalities, None, warnings)
 
 
 def read_input(
     item: Any,  # a `Scan`, an array, bytes, an open binary file, or the path of an image or NIfTI file
     modalities: Sequence[str] = ("flair",),  # the sequences the model needs
     name: str | None = None,  # what to call it in messages; None: its file name
+    axcodes: str | None = None,  # orientation such as RAS for a NIfTI header that has none
 ) -> Scan:  # on the input's own grid
     "Read an input of any kind; arrays are (rows, columns), (X, Y, Z) or (C, X, Y, Z). Raises `FormatError`."
     modalities = tuple(modalities)
@@ -83,6 +85,8 @@ def read_input(
                 hint="give the folder of a BraTS case, or use a model with one modality",
             )
         if kind == "image":
-            return _scan_of_array(read_image(stream, name), modalities, name)
-        volume = read_nifti(stream, name=name)
-    return Scan(volume.data[None], None, volume.affine, modalities, None, header=volume.header)
+            # A path also shows whether a mask of kaggle_3m lies beside it
+            gray = decode_image(item if isinstance(item, (str, Path)) else stream, name, modalities[0])
+            return _scan_of_array(gray.values, modalities, name, gray.warnings)
+        volume = read_nifti(stream, name=name, axcodes=axcodes)
+    return Scan(volume.data[None], None, volume.affine, modalities, None, volume.warnings, volume.header)
