@@ -229,14 +229,28 @@ def undocumented(f: ast.FunctionDef | ast.AsyncFunctionDef, comments: set[int]) 
     return missing if ast.get_docstring(f) else ["docstring", *missing]
 
 
+def inherited(nb: Notebook) -> set[ast.AST]:
+    "Methods that override one with a docstring, of a class in the same notebook: its words hold for them."
+    classes = {c.name: c for _, tree in nb.tree for c in tree.body if isinstance(c, ast.ClassDef)}
+    return {
+        f
+        for c in classes.values()
+        for base in c.bases
+        if isinstance(base, ast.Name) and base.id in classes
+        for f in public_functions(c)
+        if any(f.name == g.name and ast.get_docstring(g) for g in public_functions(classes[base.id]))
+    }
+
+
 def documented(root: Path, book: list[Notebook]) -> Iterator[str]:
     "Every public symbol is documented in the docments style."
     for nb in book:
+        silent = inherited(nb)
         for cell, tree in nb.tree:
             tokens = tokenize.generate_tokens(io.StringIO(cell.source).readline)
             comments = {t.start[0] for t in tokens if t.type == tokenize.COMMENT}
             for f in public_functions(tree):
-                if any(getattr(d, "attr", getattr(d, "id", "")) == "setter" for d in f.decorator_list):
+                if f in silent or any(getattr(d, "attr", getattr(d, "id", "")) == "setter" for d in f.decorator_list):
                     continue
                 if missing := ", ".join(undocumented(f, comments)):
                     yield at(nb, cell, f"{f.name} has no words for {missing}")

@@ -9,7 +9,7 @@ __all__ = ['KNOTS', 'STRIP', 'SCANNER', 'SEQUENCE', 'INTENSITY', 'Change', 'Move
 # %% ../../nbs/data/20_augment.ipynb #e858a867
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,8 @@ from ..recipe import AugmentConfig
 class Change:
     "Parameters of one change for `n` slices: every field is a tensor whose first axis is the slice."
 
+    neutral: ClassVar[float] = 0.0  # value of the first field that changes nothing
+
     @classmethod
     def draw(
         cls,
@@ -33,9 +35,9 @@ class Change:
         raise NotImplementedError
 
     @property
-    def active(self) -> Tensor:  # bool (n,)
+    def active(self) -> Tensor:  # bool (n,): the first parameter is not neutral
         "Which slices are changed at all?"
-        raise NotImplementedError
+        return getattr(self, fields(self)[0].name) != self.neutral
 
     def apply(
         self,
@@ -115,15 +117,12 @@ class Move(Change):
 class Gamma(Change):
     "A power of the gray values between the slice's minimum and maximum."
 
+    neutral: ClassVar[float] = 1.0
     exponent: Tensor  # 1: as it is
 
     @classmethod
     def draw(cls, config: AugmentConfig, n: int, g: Generator) -> Self:
         return cls(_sometimes(1 + _symmetric(config.gamma, n, g), 1.0, config, g))
-
-    @property
-    def active(self) -> Tensor:
-        return self.exponent != 1
 
     def apply(self, x: Tensor) -> Tensor:
         low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
@@ -135,15 +134,12 @@ class Gamma(Change):
 class Contrast(Change):
     "A factor on the gray values."
 
+    neutral: ClassVar[float] = 1.0
     factor: Tensor  # 1: as it is
 
     @classmethod
     def draw(cls, config: AugmentConfig, n: int, g: Generator) -> Self:
         return cls(_sometimes(1 + _symmetric(config.contrast, n, g), 1.0, config, g))
-
-    @property
-    def active(self) -> Tensor:
-        return self.factor != 1
 
     def apply(self, x: Tensor) -> Tensor:
         return x * _four(self.factor)
@@ -158,10 +154,6 @@ class Brightness(Change):
     @classmethod
     def draw(cls, config: AugmentConfig, n: int, g: Generator) -> Self:
         return cls(_sometimes(_symmetric(config.brightness, n, g), 0.0, config, g))
-
-    @property
-    def active(self) -> Tensor:
-        return self.shift != 0
 
     def apply(self, x: Tensor) -> Tensor:
         return x + _four(self.shift)
@@ -179,10 +171,6 @@ class Bias(Change):
         strength = _sometimes(_symmetric(config.bias, n, g).abs(), 0.0, config, g)
         return cls(strength, 2 * torch.rand(n, 4, 4, generator=g) - 1)
 
-    @property
-    def active(self) -> Tensor:
-        return self.strength != 0
-
     def apply(self, x: Tensor) -> Tensor:
         field = F.interpolate(self.field[:, None], size=x.shape[-2:], mode="bicubic", align_corners=True)
         return x * (_four(self.strength) * field).exp()
@@ -197,10 +185,6 @@ class Blur(Change):
     @classmethod
     def draw(cls, config: AugmentConfig, n: int, g: Generator) -> Self:
         return cls(_sometimes(_symmetric(config.blur, n, g).abs(), 0.0, config, g))
-
-    @property
-    def active(self) -> Tensor:
-        return self.sd != 0
 
     def apply(self, x: Tensor) -> Tensor:
         # two standard deviations hold 95 % of the kernel's weight; the rest is shared among them
@@ -225,10 +209,6 @@ class Noise(Change):
     @classmethod
     def draw(cls, config: AugmentConfig, n: int, g: Generator) -> Self:
         return cls(_sometimes(_symmetric(config.noise, n, g).abs(), 0.0, config, g), torch.zeros(n, dtype=torch.int64))
-
-    @property
-    def active(self) -> Tensor:
-        return self.sd != 0
 
     def apply(self, x: Tensor) -> Tensor:
         noise = [torch.randn(x.shape[1:], generator=Generator().manual_seed(s)) for s in self.seed.tolist()]
@@ -263,10 +243,6 @@ class IntensityCurve(Change):
         on = torch.rand(n, generator=g) < config.intensity_curve
         return cls(on, torch.randn(n, len(KNOTS), generator=g))
 
-    @property
-    def active(self) -> Tensor:
-        return self.on
-
     def curve(self, x: Tensor) -> Tensor:  # (n, C, H, W) → the same shape
         "Look every gray value up on the curve of its slice."
         place = (x.clamp(KNOTS[0], KNOTS[-1]) - KNOTS[0]).flatten(1)
@@ -292,10 +268,6 @@ class SkullStrip(Change):
     def draw(cls, config: AugmentConfig, n: int, g: Generator) -> Self:
         on = torch.rand(n, generator=g) < config.skull_strip
         return cls(torch.where(on, STRIP * torch.rand(n, generator=g), torch.tensor(0.0)))
-
-    @property
-    def active(self) -> Tensor:
-        return self.width != 0
 
     def strip(
         self,
@@ -328,7 +300,7 @@ INTENSITY: tuple[type[Change], ...] = (IntensityCurve, Bias, Gamma, Contrast, Br
 class Augmentation:
     "What is done to the slices of a batch."
 
-    changes: dict[str, Any]  # name of the class → the `Change`
+    changes: dict[str, Any]  # name of the class → its parameters, a `Change`
 
     @classmethod
     def draw(
@@ -339,7 +311,8 @@ class Augmentation:
     ) -> Self:  # every change of `n` slices
         "Draw all changes from the ranges of `config`."
         g = Generator().manual_seed(seed)
-        drawn = {c.__name__: c.draw(config, n, g) for c in SCANNER}
+        drawn: dict[str, Any] = {c.__name__: c.draw(config, n, g) for c in SCANNER}
+        # the seeds of the noise come after the rest of the scanner
         drawn["Noise"] = replace(drawn["Noise"], seed=torch.randint(2**62, (n,), generator=g))
         return cls(drawn | {c.__name__: c.draw(config, n, g) for c in SEQUENCE})
 

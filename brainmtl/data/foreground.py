@@ -335,6 +335,6 @@ def find_image_foreground(
     inner = np.where(finite, image, np.nan_to_num(darkest, posinf=0))[top:bottom, left:right]
     shrink = min(1.0, SEARCH / max(inner.shape))
     small = resize(inner, [max(1, round(n * shrink)) for n in inner.shape])
-    head = find_foreground(small[None, None])[0]
+    head = find_foreground([small[None]])[0]
     mask[top:bottom, left:right] = resize(head, inner.shape) >= 0.5
     return mask & finite
