@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Color', 'PREDICTION_COLOR', 'REFERENCE_COLOR', 'GRADCAM_COLOR', 'UNCERTAINTY_COLOR', 'COLORS', 'OPACITY', 'MAX_STD',
-           'NOTICE', 'TABLE_COLUMNS', 'blend', 'outline', 'uncertainty_layer', 'overlay', 'PredictionResult',
-           'safe_stem', 'table_row']
+           'LABEL_INTENT', 'NOTICE', 'TABLE_COLUMNS', 'blend', 'outline', 'uncertainty_layer', 'overlay', 'nifti_mask',
+           'PredictionResult', 'safe_stem', 'table_row']
 
 # %% ../../nbs/inference/54_result.ipynb #ea123300
 import re
@@ -86,6 +86,35 @@ def overlay(
         rgb[outline(np.asarray(reference, bool))] = REFERENCE_COLOR
     return rgb
 
+# %% ../../nbs/inference/54_result.ipynb #e9b25ffb
+LABEL_INTENT = 1002  # NIFTI_INTENT_LABEL: voxels are indices of labels
+
+
+def nifti_mask(
+    mask: np.ndarray,  # uint8 (X, Y, Z) or (X, Y), values {0, 1}
+    header: nib.Nifti1Header | None = None,  # of the scan; None: the scan was not a NIfTI file
+    affine: np.ndarray | None = None,  # (4, 4), used without a header; None: voxels of 1 mm
+) -> bytes:  # content of a .nii file
+    "Encode a mask with the geometry of its scan's header and a named label."
+    if header is None:
+        volume = nib.Nifti1Image(mask, np.eye(4) if affine is None else affine)
+        volume.header.set_xyzt_units("mm")
+    else:
+        kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+        # without an affine nibabel leaves both forms as they are
+        volume = kind(mask.reshape(header.get_data_shape()), None, header)
+        volume.header.extensions.clear()
+    out = volume.header
+    out.set_data_dtype(np.uint8)
+    out.set_slope_inter(1, 0)
+    out.set_intent(LABEL_INTENT, name="tumor")
+    out["descrip"] = b"brainmtl: 0 background, 1 tumor"
+    out["aux_file"] = b""
+    out["cal_min"], out["cal_max"] = 0, 1
+    if "db_name" in out:
+        out["db_name"] = b""
+    return volume.to_bytes()
+
 # %% ../../nbs/inference/54_result.ipynb #f67ba9f8
 NOTICE = "Research use, not for diagnosis."
 
@@ -151,7 +180,9 @@ class PredictionResult:
     def mask(self) -> np.ndarray:  # uint8, (rows, columns) or (X, Y, Z)
         "The mask on the input's own grid; empty when no tumor was detected."
         mask = (self.prepared.geometry.to_input(self.mask_slices) >= 0.5).astype(np.uint8)
-        return mask[..., 0] if self.kind == "image" else mask
+        header = self.scan.header
+        flat = self.kind == "image" or header is not None and len(header.get_data_shape()) == 2
+        return mask[..., 0] if flat else mask
 
     @property
     def slice_px(self) -> np.ndarray:  # int (S,)
@@ -191,7 +222,8 @@ class PredictionResult:
                 self.decision and not self.detected
             ),
         }
-        return [sentence for sentence, applies in checks.items() if applies]
+        found = [sentence for sentence, applies in checks.items() if applies]
+        return list(dict.fromkeys([*found, *self.scan.warnings, *getattr(self.prepared, "warnings", ())]))
 
     def plane(
         self,
@@ -271,21 +303,19 @@ class PredictionResult:
         }
 
     def mask_bytes(self) -> bytes:  # content of a PNG file (0 and 255), or of a .nii.gz file (0 and 1)
-        "Encode the mask on the input's own grid; a volume without affine gets voxels of 1 mm."
+        "Encode the mask with the geometry of the input's header; a volume without a header gets voxels of 1 mm."
         if self.kind == "image":
             out = BytesIO()
             Image.fromarray(self.mask * 255).save(out, "PNG")
             return out.getvalue()
-        volume = nib.Nifti1Image(self.mask, np.eye(4) if self.scan.affine is None else self.scan.affine)
-        volume.header.set_xyzt_units("mm")
-        return compress(volume.to_bytes(), mtime=0)
+        return compress(nifti_mask(self.mask, self.scan.header, self.scan.affine), mtime=0)
 
     def save(
         self,
         folder: str | Path,  # where to write; made if missing
         stem: str | None = None,  # start of the file names; None: from the input's name
     ) -> dict[str, str]:  # "overlay" and "mask": the file names written
-        "Write the overlay (PNG) and the mask: PNG for an image, `.nii.gz` with the input's affine for a volume."
+        "Write the overlay (PNG) and the mask: PNG for an image, `.nii.gz` with the input's geometry for a volume."
         stem = stem or safe_stem(self.name)
         suffix = "png" if self.kind == "image" else "nii.gz"
         names = {"overlay": f"{stem}_overlay.png", "mask": f"{stem}_mask.{suffix}"}
