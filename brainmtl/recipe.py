@@ -16,7 +16,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .files import UserError, atomic_path, fingerprint
+from .files import FormatError, UserError, atomic_path, fingerprint
 
 # %% ../nbs/01_recipe.ipynb #6f2b6c10
 class Part(BaseModel):
@@ -26,14 +26,13 @@ class Part(BaseModel):
 
 
 class DataConfig(Part):
-    "What the network sees."
+    "Modalities, size and sources of the slices."
 
     modalities: tuple[str, ...] = ("flair",)  # channels, in this order
     size: int = Field(256, ge=16, multiple_of=8)  # pixels per side of a prepared slice
     sources: tuple[str, ...] | None = None  # sources to train and validate on; null: every source with training cases
-    negative_ratio: float = Field(
-        1.0, ge=0
-    )  # slices without tumor drawn per slice with tumor, in every source that has both
+    # tumor-negative slices drawn per tumor-positive slice, in every source that has both
+    negative_ratio: float = Field(1.0, ge=0)
 
 
 class ModelConfig(Part):
@@ -41,19 +40,18 @@ class ModelConfig(Part):
 
     base: int = Field(32, ge=1)  # channels at full resolution; doubled at each level
     depth: int = Field(3, ge=1, le=6)  # number of poolings
-    stem: int = Field(
-        1, ge=1, le=4
-    )  # blocks of stem × stem pixels become channels before the first convolution; 2 costs a quarter
+    # blocks of stem × stem pixels become channels before the first convolution; 2 costs a quarter
+    stem: int = Field(1, ge=1, le=4)
     norm: Literal["batch", "instance", "group"] = "batch"  # normalization after each convolution
     dropout: float = Field(0.2, ge=0, lt=1)  # in the head, and half of it on the decoder's lower levels
     hidden: int = Field(256, ge=1)  # width of the head's hidden layer
-    pool: Literal["avg", "avgmax"] = "avg"  # how the head sums up the bottleneck
+    pool: Literal["avg", "avgmax"] = "avg"  # pooling of the bottleneck in the head
 
 # %% ../nbs/01_recipe.ipynb #42ced2f5
 class AugmentConfig(Part):
     "How a training batch is varied; see `brainmtl.data.augment`."
 
-    enabled: bool = True  # false: the network sees the slices as they are stored
+    enabled: bool = True  # false: slices are used as they are stored
     rotate: float = Field(15.0, ge=0, le=180)  # largest rotation, degrees either way
     scale: float = Field(0.2, ge=0, lt=1)  # largest relative change of size, either way
     shift: float = Field(0.06, ge=0, lt=1)  # largest shift as a part of the width, either way
@@ -65,12 +63,10 @@ class AugmentConfig(Part):
     blur: float = Field(1.0, ge=0)  # largest Gaussian blur, SD in pixels
     noise: float = Field(0.1, ge=0)  # largest Gaussian noise, SD in standard deviations of the brain
     probability: float = Field(0.5, ge=0, le=1)  # chance of each intensity change for a slice
-    intensity_curve: float = Field(
-        0.0, ge=0, le=1
-    )  # chance that gray values go through a random curve, as if another sequence had been taken
-    skull_strip: float = Field(
-        0.0, ge=0, le=1
-    )  # chance that a slice with a mask loses the rim of its head, as if the skull had been removed
+    # chance that gray values go through a random curve, as if another sequence had been taken
+    intensity_curve: float = Field(0.0, ge=0, le=1)
+    # chance that a slice with a mask loses the border of its head, as if the skull had been removed
+    skull_strip: float = Field(0.0, ge=0, le=1)
 
 # %% ../nbs/01_recipe.ipynb #cc8ec328
 class StageConfig(Part):
@@ -85,24 +81,21 @@ class StageConfig(Part):
     lambda_seg: float = Field(1.0, ge=0)  # weight of the segmentation loss
     lambda_cls: float = Field(1.0, ge=0)  # weight of the classification loss
     freeze_encoder: bool = False  # stop the encoder's gradients and norm statistics
-    sampler: Literal["mixed", "alternating"] = (
-        "mixed"  # all sources in each batch, or masked and unmasked sources by turns
-    )
+    # all sources in each batch, or sources with and without masks in turns
+    sampler: Literal["mixed", "alternating"] = "mixed"
     train_size: int | None = None  # train on slices resized to this many pixels; null: as stored
     validate_every: int = Field(100, ge=1)  # steps between validations; the best one is kept
     patience: int | None = None  # validations without a better value before stopping; null: never
-    ema: float = Field(
-        0.0, ge=0, lt=1
-    )  # part of the averaged weights kept at each step; the average is validated and kept; 0: no average
+    # part of the averaged weights kept at each step; the average is validated and saved; 0: no average
+    ema: float = Field(0.0, ge=0, lt=1)
 
 
 class EvaluateConfig(Part):
-    "How predictions are made and scored."
+    "Settings of prediction and scoring."
 
     flip: bool = False  # average each prediction with that of the mirrored slice
-    min_island: float = Field(
-        0.0, ge=0, le=1
-    )  # drop predicted islands of a case that are smaller than this part of its largest
+    # drop predicted islands of a case that are smaller than this part of its largest
+    min_island: float = Field(0.0, ge=0, le=1)
     bootstrap: int = Field(2000, ge=100)  # resamples of patients for an interval
 
 # %% ../nbs/01_recipe.ipynb #2716d6a2
@@ -121,14 +114,12 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _fits(self) -> "Recipe":
-        unit = self.model.stem * 2**self.model.depth
-        for size in (
-            self.data.size,
-            *(s.train_size for s in (self.seg_warmup, self.cls_head, self.joint) if s.train_size),
-        ):
-            hint = f"use {-(-size // unit) * unit}"
-            if size % unit:
-                raise ValueError(f"size {size} must divide by {unit} = stem × 2**depth; {hint}")
+        stride = self.model.stem * 2**self.model.depth
+        stages = self.seg_warmup, self.cls_head, self.joint
+        for size in (self.data.size, *(s.train_size for s in stages if s.train_size)):
+            if size % stride:
+                fitting = -(-size // stride) * stride
+                raise ValueError(f"size {size} must divide by {stride} = stem × 2**depth; use {fitting}")
         return self
 
     @property
@@ -136,8 +127,8 @@ class Recipe(Part):
         "Name the recipe by its content."
         return fingerprint(self.to_dict())
 
-    def to_dict(self) -> dict:  # nested plain values
-        "Give all settings as JSON knows them."
+    def to_dict(self) -> dict[str, Any]:  # nested plain values
+        "All settings as JSON knows them."
         return self.model_dump(mode="json")
 
 # %% ../nbs/01_recipe.ipynb #efe93aea
@@ -145,7 +136,7 @@ STAGES = ("seg_warmup", "cls_head", "joint")
 
 # %% ../nbs/01_recipe.ipynb #32b53912
 def build_recipe(
-    values: dict,  # nested settings, as YAML gives them
+    values: dict[str, Any],  # nested settings, as YAML gives them
     origin: str = "recipe",  # where they come from, for the message
 ) -> Recipe:  # the validated recipe
     "Make a `Recipe`; raises `UserError` that names the key, what it got and the nearest known key."
@@ -154,7 +145,7 @@ def build_recipe(
     try:
         return Recipe(**values)
     except ValidationError as e:
-        raise _explain(e.errors()[0], origin) from None
+        raise _explain(e.errors()[0], origin) from e
 
 # %% ../nbs/01_recipe.ipynb #d65e5128
 def _explain(error: Mapping[str, Any], origin: str) -> UserError:
@@ -190,7 +181,7 @@ def load_recipe(
     name: str | Path,  # a shipped recipe's name, or a YAML file
     overrides: list[str] | tuple[str, ...] = (),  # changes as `key.key=value`, the value in YAML
 ) -> Recipe:  # the validated recipe
-    "Read a recipe and apply `overrides`; raises `UserError` when it is missing, no YAML, or does not fit."
+    "Read a recipe and apply `overrides`; raises `UserError` when it is missing, is not YAML, or does not fit."
     shipped = resource_files("brainmtl").joinpath("recipes", f"{name}.yaml")
     path = Path(str(shipped)) if shipped.is_file() else Path(name)
     if not path.is_file():
@@ -198,7 +189,7 @@ def load_recipe(
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as e:
-        raise UserError(f"{path} is not valid YAML", got=" ".join(str(e).split())) from None
+        raise FormatError(f"{path} is not valid YAML", got=" ".join(str(e).split())) from e
     return override(build_recipe(values, path.name), overrides)
 
 # %% ../nbs/01_recipe.ipynb #cf52fd46
