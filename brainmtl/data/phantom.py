@@ -270,6 +270,19 @@ def _save_image(image: Image.Image, stem: Path, kind: str, color: bool) -> None:
     image.save(name, format="PNG" if "png" in kind else "JPEG", **({} if "png" in kind else {"quality": 88}))
 
 # %% ../../nbs/data/10_phantom.ipynb #53a6027d
+def _save_near_duplicate(image: Image.Image, path: Path, mirror: bool) -> None:
+    if mirror:
+        copy = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    else:
+        copy = image.resize((round(0.8 * image.width), round(0.8 * image.height)))
+    copy.save(path, quality=75)
+
+
+def _save_mask(mask: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask.save(path, quality=90)
+
+
 def write_class_folders(
     folder: str | Path,  # gets the folders `yes` and `no`
     n_yes: int = 6,  # images with tumor
@@ -295,19 +308,6 @@ def write_class_folders(
             if masks and name == "yes":
                 _save_mask(mask, Path(masks) / f"{stem}.jpg")
     return {name: folder / name for name in ("yes", "no")}
-
-# %% ../../nbs/data/10_phantom.ipynb #f376d416
-def _save_near_duplicate(image: Image.Image, path: Path, mirror: bool) -> None:
-    if mirror:
-        copy = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    else:
-        copy = image.resize((round(0.8 * image.width), round(0.8 * image.height)))
-    copy.save(path, quality=75)
-
-
-def _save_mask(mask: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mask.save(path, quality=90)
 
 # %% ../../nbs/data/10_phantom.ipynb #abb035c2
 def write_pairs(

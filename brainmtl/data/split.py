@@ -61,7 +61,7 @@ class Split:
         self,
         k: int,  # the fold to test on, from 0; the next one is for validation, the others train
     ) -> "Split":  # external groups are in no part of it
-        "Give the split of fold `k` of a cross-validation; raises `UserError` when there is no such fold."
+        "Give the split of fold `k` of a cross-validation; raises `UserError` for a fold that does not exist."
         n = len(set(self.folds.values()))
         if not 0 <= k < n:
             raise UserError(f"the split has folds 0 to {n - 1}", got=k)

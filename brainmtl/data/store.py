@@ -225,7 +225,7 @@ class Store:
         k: int,  # the fold to test on, from 0; the next one is for validation, the others train
         repeat: int = 0,  # 0: the folds of split.json; any other number draws new ones
     ) -> "Store":  # the same slices under another split; external sources are in no part of it
-        "Give the store as fold `k` of a cross-validation sees it; raises `UserError` when there is no such fold."
+        "Give the store as fold `k` of a cross-validation sees it; raises `UserError` for a fold that does not exist."
         split = self.split if repeat == 0 else make_split(self.index, self.split.seed + repeat)
         other = copy(self)
         other._use(split.fold(k))
