@@ -190,28 +190,35 @@ def report(
     return {"report": page, "cards": write_cards(run, root)}
 
 # %% ../nbs/91_cli.ipynb #d3408f27
-@command("brainmtl predict scan.nii.gz --model checkpoints/mine/joint --out predictions")
+@command("brainmtl predict scans --model checkpoints/mine/joint --out predictions")
 def predict(
-    files: tuple[Path, ...],  # images, NIfTI volumes or BraTS case folders
+    files: tuple[Path, ...],  # scans, folders to search, lists of paths (.txt) or tables with a column image (.csv)
     model: Path | None = None,  # folder of a trained stage; default: the reference model
-    out: Path = Path("predictions"),  # folder for overlays, masks, predictions.json and predictions.csv
+    out: Path = Path("predictions"),  # folder for masks, overlays, predictions.csv and index.html; resumed if there
     mc_samples: int = 0,  # MC-dropout samples for the uncertainty; 0: none
     device: str | None = None,  # cpu, cuda, cuda:1 or mps; default: the fastest available
     backend: str = "torch",  # torch, or openvino (CPU, needs the extra `openvino`): lower latency for single slices
+    axcodes: str | None = None,  # orientation such as RAS for NIfTI headers that have none
 ) -> dict[str, Any]:  # one line per file
-    "Predict the probability of tumor and a tumor mask for each file. Research use, not for diagnosis."
+    "Predict the probability of tumor and a tumor mask for each scan. Research use, not for diagnosis."
     from brainmtl.inference.backends import open_predictor
     from brainmtl.inference.cohort import predict_files
+    from brainmtl.inference.result import NOTICE
 
-    made = predict_files(files, out, open_predictor(model, device, backend), mc_samples=mc_samples)
+    made = predict_files(files, out, open_predictor(model, device, backend), mc_samples=mc_samples, axcodes=axcodes)
 
-    def line(r):
-        return r.get("error") or f"{r['text']} (p = {r['probability']:.2f}, {r['tumor_px']} pixels)"
+    def line(row):
+        if row["error"]:
+            return row["error"]
+        volume = f", {row['tumor_ml']:.1f} mL" if row["tumor_px"] and row["tumor_ml"] is not None else ""
+        return f"{row['text']} (p = {row['probability']:.2f}{volume}){' ' * bool(row['warnings'])}{row['warnings']}"
 
-    lines = [f"{r['file']}: {line(r)}" for r in made["results"]]
-    if made["failed"] == len(lines):
-        raise UserError(made["results"][0]["error"], hint=f"{out / 'predictions.json'} lists every file")
-    return {"out": out, "files": lines, "failed": made["failed"], "notice": made["notice"]}
+    if made.failed == len(made.rows):
+        raise UserError(made.rows[0]["error"], hint=f"{out / 'predictions.csv'} lists every file")
+    facts = {"resumed": made.resumed} if made.resumed else {}
+    facts |= {f"left out: {reason}": n for reason, n in made.left_out.items()}
+    lines = [f"{row['file']}: {line(row)}" for row in made.rows]
+    return {"out": out, "files": lines, **facts, "failed": made.failed, "notice": NOTICE}
 
 # %% ../nbs/91_cli.ipynb #a2393e18
 @command("brainmtl serve --model checkpoints/mine/joint --port 8000")

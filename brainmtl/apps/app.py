@@ -28,8 +28,9 @@ except ModuleNotFoundError:
 
 from .uploads import listen
 from ..files import UserError, need_extra
+from ..data.io import safe_name, strip_suffix
 from ..inference.predict import Predictor
-from ..inference.result import NOTICE, OPACITY, PredictionResult, safe_stem, table_row
+from ..inference.result import NOTICE, OPACITY, PredictionResult, table_row
 
 # %% ../../nbs/apps/82_app.ipynb #518a8f1c
 LAYERS = {"Mask": "prediction", "Grad-CAM": "gradcam", "Uncertainty": "uncertainty"}  # title → layer of the result
@@ -184,7 +185,7 @@ def _one(predictor: Predictor, lock: Lock, result: PredictionResult | str) -> No
         caption = "The slice; no mask is shown when no tumor was detected."
         st.image(result.background(s), caption=caption, width=320, alt="The slice without an overlay")
     suffix = "png" if result.kind == "image" else "nii.gz"
-    name = f"{safe_stem(result.name)}_mask.{suffix}"
+    name = f"{safe_name(strip_suffix(result.name))}_mask.{suffix}"
     st.download_button(f"Download the mask (.{suffix})", result.mask_bytes(), name)
 
 # %% ../../nbs/apps/82_app.ipynb #d7b6646c

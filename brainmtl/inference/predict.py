@@ -24,7 +24,7 @@ from .brain_check import looks_like_brain
 from .explain import gradcam
 from .mc_dropout import enable_dropout, predictive_stats, probability
 from .postprocess import InferenceConfig, case_probability
-from .result import PredictionResult
+from .result import PredictionResult, printable
 from ..models.model import load_checkpoint, optimize_for_inference, predict_batch
 from ..runtime import choose_runtime
 
@@ -33,11 +33,12 @@ def read_case(
     item: Any,  # what `read_input` takes, or the path of a BraTS case folder
     modalities: Sequence[str] = ("flair",),  # the sequences the model needs
     name: str | None = None,  # what to call it in messages; None: its file name
+    axcodes: str | None = None,  # orientation such as RAS for a NIfTI header that has none
 ) -> Scan:  # on the input's own grid
     "Read an input of any kind, or the sequences of a BraTS case folder; raises `UserError` for an unreadable input."
     if isinstance(item, (str, Path)) and Path(item).is_dir():
         return read_case_folder(item, modalities)
-    return read_input(item, modalities, name)
+    return read_input(item, modalities, name, axcodes)
 
 # %% ../../nbs/inference/55_predict.ipynb #8d41686c
 # Words in file names of BraTS, BIDS and PACS exports, and the sequence that they mean
@@ -144,12 +145,23 @@ class Predictor:
         item: Any,  # a path (image, NIfTI, BraTS case folder), bytes, an array or a `Scan`
         mc_samples: int = 0,  # MC-dropout samples for the uncertainty, at least 2; 0: no uncertainty
         name: str | None = None,  # what to call the input; None: its file name
+        axcodes: str | None = None,  # orientation such as RAS for a NIfTI header that has none
     ) -> PredictionResult:  # the prediction
-        "Predict for one input; raises `FormatError` for an input that cannot be read."
+        "Predict for one input; raises `UserError` for an input that cannot be read."
         name = name or (Path(item).name if isinstance(item, (str, Path)) else "input")
-        scan = read_case(item, self.modalities, name)
+        return self.predict_scan(printable(name), *self.prepare(item, name, axcodes), mc_samples)
+
+    def prepare(
+        self,
+        item: Any,  # as for `predict`
+        name: str | None = None,  # what to call the input; None: its file name
+        axcodes: str | None = None,  # orientation such as RAS for a NIfTI header that has none
+    ) -> tuple[Scan, Prepared]:  # on the input's own grid, and as the network receives it
+        "Read and prepare one input without predicting; raises `UserError` for an input that cannot be read."
+        name = name or (Path(item).name if isinstance(item, (str, Path)) else "input")
+        scan = read_case(item, self.modalities, name, axcodes)
         scan = replace(scan, warnings=(*scan.warnings, *name_warnings(name, self.modalities)))
-        return self.predict_scan(name, scan, prepare_scan(scan, self.size), mc_samples)
+        return scan, prepare_scan(scan, self.size)
 
     def predict_scan(
         self,

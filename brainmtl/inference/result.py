@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['Color', 'PREDICTION_COLOR', 'REFERENCE_COLOR', 'GRADCAM_COLOR', 'UNCERTAINTY_COLOR', 'COLORS', 'OPACITY', 'MAX_STD',
            'LABEL_INTENT', 'NOTICE', 'TABLE_COLUMNS', 'blend', 'outline', 'uncertainty_layer', 'overlay', 'nifti_mask',
-           'PredictionResult', 'safe_stem', 'table_row']
+           'PredictionResult', 'printable', 'table_row']
 
 # %% ../../nbs/inference/54_result.ipynb #ea123300
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from gzip import compress
@@ -22,7 +21,7 @@ from PIL import Image
 from scipy import ndimage as ndi
 
 from ..data.preprocess import Prepared
-from ..data.io import Scan
+from ..data.io import Scan, safe_name, strip_suffix
 from ..files import UserError, atomic_path
 from .postprocess import InferenceConfig, clean_mask
 
@@ -316,7 +315,7 @@ class PredictionResult:
         stem: str | None = None,  # start of the file names; None: from the input's name
     ) -> dict[str, str]:  # "overlay" and "mask": the file names written
         "Write the overlay (PNG) and the mask: PNG for an image, `.nii.gz` with the input's geometry for a volume."
-        stem = stem or safe_stem(self.name)
+        stem = stem or safe_name(strip_suffix(self.name))
         suffix = "png" if self.kind == "image" else "nii.gz"
         names = {"overlay": f"{stem}_overlay.png", "mask": f"{stem}_mask.{suffix}"}
         with atomic_path(Path(folder) / names["overlay"]) as tmp:
@@ -330,12 +329,11 @@ def _plain(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 # %% ../../nbs/inference/54_result.ipynb #7a5b1f8c
-def safe_stem(
-    name: str,  # any text, for example an uploaded file's name
-) -> str:  # letters, digits, `-` and `_`, at most 80; "input" when nothing is left
-    "Make the start of a file name that can only name a file in its own folder."
-    stem = re.sub(r"\.(nii(\.gz)?|png|jpe?g|tiff?)$", "", Path(name).name, flags=re.IGNORECASE)
-    return re.sub(r"[^\w-]+", "-", stem, flags=re.ASCII).strip("-_")[:80] or "input"
+def printable(
+    text: object,  # a file name or a message that holds one
+) -> str:  # can be encoded as UTF-8
+    "Replace the bytes of a file name that are not UTF-8 by the replacement character."
+    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 TABLE_COLUMNS = (
