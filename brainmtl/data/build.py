@@ -11,6 +11,7 @@ from concurrent.futures import BrokenExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import rmtree
+from types import MappingProxyType
 from typing import Any
 
 import joblib
@@ -22,7 +23,7 @@ from tqdm.auto import tqdm
 from .duplicates import DUPLICATES_VERSION, group_cases
 from .phantom import write_phantom_study
 from .preprocess import PREPROCESS_VERSION, Geometry, Prepared, prepare_scan
-from .cases import Case
+from .cases import Case, cavity_label
 from .io import Scan
 from .sources import find_cases
 from .split import connect
@@ -42,6 +43,9 @@ def case_fingerprint(
 
     settings = [STORE_VERSION, PREPROCESS_VERSION, size, modalities]
     identity = [case.source, case.patient, case.case, case.kind, case.cls]
+    # added only where they are used, so that other cases keep their fingerprint
+    identity += [case.axcodes] if case.axcodes else []
+    identity += [f"cavity {case.cavity}"] if case.masks and cavity_label(case.masks[0]) else []
     return fingerprint([*settings, *identity, *map(file_facts, case.files)])
 
 # %% ../../nbs/data/18_build.ipynb #53fa7c34
@@ -113,6 +117,7 @@ def prepare_case(
 def index_table(
     records: Sequence[CaseRecord],  # the written cases
     alike: Mapping[str, str],  # image case → first case of its near-duplicates, from `group_cases`
+    stated: Mapping[str, str] = MappingProxyType({}),  # case → group that the source states, where there is one
 ) -> pd.DataFrame:  # the columns of `INDEX_COLUMNS`
     "Join the facts of all cases into one table and find the groups."
     columns: dict[str, list[Any]] = {}
@@ -122,7 +127,8 @@ def index_table(
             columns.setdefault(name, []).extend(v if isinstance(v, list) else [v] * n)
     index = pd.DataFrame(columns)
     cases = index.drop_duplicates("case")
-    group = connect(cases.patient, cases.hash, cases.case.map(lambda c: alike.get(c, c)))
+    own = cases.case.map(lambda c: stated.get(c, f"case {c}"))
+    group = connect(cases.patient, cases.hash, cases.case.map(lambda c: alike.get(c, c)), own)
     names = cases.patient.groupby(group).transform("min")
     index["group"] = index.case.map(dict(zip(cases.case, names)))
     index["row"] = np.arange(len(index))
@@ -250,6 +256,17 @@ class _Build:
         write_json(path, dict(key=key, groups=groups, matches=matches.to_numpy().tolist()))
         return groups
 
+    def given_split(self, index: pd.DataFrame) -> dict[str, str]:
+        "Group → part, where a source states it; raises `UserError` for a group in two parts."
+        groups = dict(zip(index.case, index.group))
+        given: dict[str, str] = {}
+        for c in self.cases:
+            if c.split and c.case in groups and given.setdefault(groups[c.case], c.split) != c.split:
+                got = f"{given[groups[c.case]]} and {c.split} for {c.patient}"
+                hint = "one patient and its near-duplicates must be in one part; correct the column split"
+                raise UserError(f"the table puts group {groups[c.case]} into two parts", got, hint)
+        return given
+
     def finish(self, seed: int | None) -> dict[str, Any]:
         "Write table, split and store.json."
         records = [self.records[c.case] for c in self.cases if c.case in self.records]
@@ -257,7 +274,9 @@ class _Build:
             reasons = [*self.problems, *(v["problem"] for v in self.failed.values()), "no case"]
             raise UserError(f"none of the cases for {self.path} can be used", reasons[0], "check the folders")
         more = dict(preprocess_version=PREPROCESS_VERSION, problems=self.problems, failed=self.failed)
-        info = finish_store(self.path, index_table(records, self.near_duplicates()), self.settings, seed, **more)
+        stated = {c.case: c.group for c in self.cases if c.group}
+        index = index_table(records, self.near_duplicates(), stated)
+        info = finish_store(self.path, index, self.settings, seed, self.given_split(index), **more)
         (self.path / "building.json").unlink(missing_ok=True)
         return info
 
@@ -321,6 +340,6 @@ def phantom_store(
     "Write a phantom study, prepare it and open the store; the study's folders are `folder/study/{brats,lgg,folders}`."
     folder = Path(folder)
     study = write_phantom_study(folder / "study", patients, images, size, seed, shortcut)
-    cases, problems = find_cases(**study)
+    cases, problems = find_cases(study["brats"], study["lgg"], study["folders"])
     build_store(folder / "store", cases, problems, size=size, workers=workers, progress=False)
     return Store(folder / "store")

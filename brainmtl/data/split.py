@@ -6,7 +6,7 @@
 __all__ = ['connect', 'Split', 'make_split', 'write_split', 'read_split']
 
 # %% ../../nbs/data/16_split.ipynb #2e2c8b16
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,7 @@ def make_split(
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),  # of the groups: train, val, test
     folds: int = 5,  # for k-fold cross-validation
     min_groups: int = 10,  # a source with fewer groups is not split but held out as an external test set
+    given: Mapping[str, str] | None = None,  # group → part, where a source states it; its source is not held out
 ) -> Split:  # disjoint parts
     "Draw train, val and test by group, stratified by source and label; raises `UserError` when a patient is in two groups."
     torn = [c for c in ("patient", "case", "hash") if c in index and index.groupby(c).group.nunique().max() > 1]
@@ -108,13 +109,15 @@ def make_split(
         )
     sizes = index.groupby("source").group.nunique()
     external = sorted(sizes.index[sizes < min_groups]) if (sizes >= min_groups).any() else []
+    stated = set(index.source[index.group.isin(given or {})])
+    external = [s for s in external if s not in stated]
     table = index.groupby("group").agg(source=("source", lambda s: sorted(set(s))), cls=("cls", "max")).reset_index()
     held_out = table.source.map(lambda s: bool(set(s) & set(external)))
     table["stratum"] = table.source.map("+".join) + "/" + table.cls.astype(str)
     part, fold = _draw(table[~held_out], seed, fractions, folds)
     if len(set(part.values())) < 3:  # strata of one or two groups: better no strata than no validation set
         part, fold = _draw(table[~held_out].assign(stratum="all"), seed, fractions, folds)
-    part |= dict.fromkeys(table.group[held_out], "test")
+    part |= dict.fromkeys(table.group[held_out], "test") | dict(given or {})
     train, val, test = (tuple(sorted(g for g, p in part.items() if p == name)) for name in ("train", "val", "test"))
     return Split(seed, train, val, test, folds=dict(sorted(fold.items())), external=tuple(external))
 

@@ -8,6 +8,7 @@ __all__ = ['STORE_VERSION', 'HEADER_BYTES', 'INDEX_COLUMNS', 'CaseRecord', 'read
 
 # %% ../../nbs/data/17_store.ipynb #652bc781
 import hashlib
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -131,12 +132,13 @@ def finish_store(
     index: pd.DataFrame,  # one row per slice, the columns of `INDEX_COLUMNS`
     settings: dict[str, Any],  # size and modalities
     seed: int | None = None,  # of the split; None: the seed of the split that is there, or 0
+    given: Mapping[str, str] | None = None,  # group → train, val or test, where a source states it
     **more: Any,  # further entries of store.json
 ) -> dict[str, Any]:  # content of store.json
     "Write index and split, and last of all store.json; files whose content stays the same are not written again."
     text = index.to_csv(index=False, lineterminator="\n")
     old = read_split(path / "split.json") if (path / "split.json").exists() else None
-    split = make_split(index, seed if seed is not None else old.seed if old else 0)
+    split = make_split(index, seed if seed is not None else old.seed if old else 0, given=given)
     info = dict(
         version=STORE_VERSION,
         **settings,
