@@ -26,7 +26,7 @@ try:
     from starlette.datastructures import Headers, UploadFile
     from starlette.formparsers import MultiPartException, MultiPartParser
 except ModuleNotFoundError:
-    Request = Any
+    Request = Any  # type: ignore[assignment,misc]
 
 from ..files import UserError
 
