@@ -163,7 +163,7 @@ def cls_intervals(
         specificity_at_95_sensitivity=(len(y), min(pos, neg)),
     )
     scores = {k: interval(d, *support.get(k, (len(y), both))) for k, d in draws.items()}
-    known = dict(n=len(y), positives=int(y.sum()), clusters=both, threshold=float(threshold))
+    known = dict(n=len(y), n_positive=int(y.sum()), clusters=both, threshold=float(threshold))
     predictive = _predictive_values(scores["sensitivity"], scores["specificity"])
     return known | dict(confusion=confusion(y, p, threshold)) | scores | predictive, draws
 

@@ -247,7 +247,7 @@ def cls_scores(
     pairs = {f"{q:.2f}": predictive_values(scores["sensitivity"], scores["specificity"], q) for q in PREVALENCES}
     return dict(
         n=len(y),
-        positives=int(y.sum()),
+        n_positive=int(y.sum()),
         threshold=float(threshold),
         confusion=confusion(y, p, threshold),
         **scores,
