@@ -28,7 +28,8 @@ from torch import nn
 from ..data.dataset import select_rows
 from ..data.foreground import otsu
 from ..data.store import Store, open_store
-from .evaluate import SLICE_COLUMNS, evaluate_table, predict_rows
+from .evaluate import evaluate_table
+from .slices import SLICE_COLUMNS, predict_rows
 from ..files import UserError, write_json
 from ..intervals import Interval
 from ..runtime import Runtime

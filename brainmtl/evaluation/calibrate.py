@@ -23,7 +23,7 @@ from scipy.special import expit
 
 from ..data.dataset import select_rows
 from ..data.store import Store, open_store
-from .evaluate import check_store, predict_cases, predict_rows, reference_mask
+from .slices import check_store, predict_cases, predict_rows, reference_mask
 from ..files import UserError, atomic_path, read_json, write_json
 from ..inference.postprocess import InferenceConfig, clean_mask
 from ..intervals import as_json, bootstrap_ci

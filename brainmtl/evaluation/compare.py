@@ -7,7 +7,7 @@ __all__ = ['COMPARED', 'MACRO_SOURCE', 'Draws', 'Scores', 'STAGES_VERSION', 'Sam
            'Comparison', 'compare', 'SeedInterval', 'seed_interval', 'summarize', 'evaluated_draws', 'compare_stages',
            'stage_figure']
 
-# %% ../../nbs/evaluation/61_compare.ipynb #8701c564
+# %% ../../nbs/evaluation/61_compare.ipynb #cc1dccf6
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from ..metrics import auc, cls_stat, dice, weighted_mean
 from ..recipe import STAGES
 from ..runtime import Runtime, choose_runtime
 
-# %% ../../nbs/evaluation/61_compare.ipynb #d282ed55
+# %% ../../nbs/evaluation/61_compare.ipynb #7b5efa49
 COMPARED = {  # score → is higher better?
     "volume Dice": True,
     "image Dice": True,
@@ -216,15 +216,16 @@ def summarize(
 STAGES_VERSION = 2  # of the schema of stages.json; `scores` and `comparisons` as in ablation.json
 
 
-def _scored(checkpoint: Path, store: Store, split: str, out: Path, runtime: Runtime) -> dict[str, Any]:
-    "The evaluation in `out` if it is of these weights and slices, else a new one."
+def _score_once(checkpoint: Path, store: Store, split: str, out: Path, runtime: Runtime, n: int | None) -> None:
+    "Score a checkpoint unless `out` has an evaluation of these weights, slices and replicates."
     if (out / "evaluation.json").is_file() and (out / "slices.csv").is_file():
         known = read_json(out / "evaluation.json")
-        of = [known.get("checkpoint", {}).get("weights_hash"), known.get("split", {}), known.get("store", {})]
-        wanted = file_hash(checkpoint / "model.safetensors")[:16]
-        if (of[0], of[1].get("part"), of[2].get("fingerprint")) == (wanted, split, store.fingerprint):
-            return known
-    return evaluate_checkpoint(checkpoint, store, split, out, runtime)
+        weights = known.get("checkpoint", {}).get("weights_hash")
+        of = known.get("split", {}).get("part"), known.get("store", {}).get("fingerprint")
+        same = weights == file_hash(checkpoint / "model.safetensors")[:16] and of == (split, store.fingerprint)
+        if same and n in (None, known["bootstrap"]["replicates"]):
+            return
+    evaluate_checkpoint(checkpoint, store, split, out, runtime, n=n)
 
 
 def evaluated_draws(
@@ -245,6 +246,7 @@ def compare_stages(
     out: str | Path,  # folder for stages.json; each earlier stage gets a folder in it
     split: str = "test",  # part of the store that is scored
     runtime: Runtime | None = None,  # device and precision; None: chosen automatically
+    n: int | None = None,  # bootstrap replicates; None: the recipe's
 ) -> dict[str, Any]:  # content of stages.json
     "Compare the stages of a run; raises `UserError` when fewer than two are trained."
     checkpoint = Path(checkpoint)
@@ -262,7 +264,7 @@ def compare_stages(
     draws = {}
     for stage in stages:
         folder = out if stage == last else out / stage
-        _scored(checkpoint.parent / stage, store, split, folder, runtime or choose_runtime())
+        _score_once(checkpoint.parent / stage, store, split, folder, runtime or choose_runtime(), n)
         draws[stage] = {0: evaluated_draws(folder)}
     scores, comparisons = summarize(draws, last)
     result = as_json(

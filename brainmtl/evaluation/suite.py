@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from ..data.store import Store, open_store
 from .baselines import run_baselines
 from .calibrate import calibrate_checkpoint
+from .compare import compare_stages
 from .evaluate import evaluate_checkpoint
 from .gradcam import run_gradcam
 from .probes import run_probes
@@ -90,8 +91,6 @@ def _makers(
     checkpoint: Path, store: Store, out: Path, split: str, runtime: Runtime, n: int | None
 ) -> dict[str, Callable[[], Any]]:
     "Each part as a function without arguments."
-    from brainmtl.experiments.ablation import compare_stages
-
     draws: dict[str, Any] = {} if n is None else {"n": n}
     return {
         "baselines": partial(run_baselines, store, out, split, **draws),

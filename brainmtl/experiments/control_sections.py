@@ -316,7 +316,7 @@ def pooled_section(
     "Report the scores pooled over sources, beside the accuracy of the more frequent class."
     if not run.evaluation:
         return run.missing("evaluation.json")
-    p = get_path(run.evaluation, "prior_work") or get_path(run.evaluation, "pooled")
+    p = get_path(run.evaluation, "pooled")
     if not p:
         return "Pooled scores need segmentation and classification by one model."
     names = {
@@ -326,7 +326,7 @@ def pooled_section(
     }
     rows = [{"score": name, "value": score_text(p[key])} for name, key in names.items()]
     counts = run.evaluation["classification"]["pooled"]
-    majority = max(counts["positives"], counts["n"] - counts["positives"]) / counts["n"]
+    majority = max(counts["n_positive"], counts["n"] - counts["n_positive"]) / counts["n"]
     words = "Pooled scores depend on the mix of sources. Always predicting the more frequent class has an accuracy of"
     return f"{markdown_table(rows)}\n\n{words} {majority:.2f} here."
 

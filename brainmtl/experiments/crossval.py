@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CROSSVAL_VERSION', 'Fold', 'FoldRecord', 'fold_record', 'run_fold', 'mean_of_folds', 'gather_folds', 'run_crossval',
-           'crossval_table', 'crossval_figure']
+           'crossval_figure']
 
 # %% ../../nbs/experiments/72_crossval.ipynb #7074f382
 from dataclasses import dataclass
@@ -104,7 +104,7 @@ def gather_folds(
         raise UserError(
             f"{len(failed)} of {len(folds)} folds failed",
             failed[0],
-            f"see traceback.txt in the fold's folder below {home}, fix the cause and run again; finished folds are kept",
+            f"see traceback.txt below {home}, fix the cause and run again; finished folds are kept",
         )
     parts: dict[int, list[Draws]] = {}
     by_fold = []
@@ -165,19 +165,6 @@ def run_crossval(
     return result
 
 # %% ../../nbs/experiments/72_crossval.ipynb #f7bca594
-def crossval_table(
-    result: dict[str, Any],  # content of crossval.json
-) -> pd.DataFrame:  # a row per score, a column per source and one for their mean; text
-    "Scores with their intervals and n."
-    rows = {
-        what: {s: str(Interval.from_json(x)) for s, x in by_source.items()}
-        for what, by_source in result["scores"].items()
-    }
-    table = pd.DataFrame(rows).T.fillna("–")
-    columns = sorted(table, key=lambda s: (s == "macro", s))
-    return table[columns].rename(columns={"macro": "mean over sources"})
-
-
 def crossval_figure(
     result: dict[str, Any],  # content of crossval.json
     scores: tuple[str, ...] = ("volume Dice", "AUC"),  # one panel each

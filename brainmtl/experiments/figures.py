@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..evaluation.calibrate import reliability, reliability_figure
-from ..evaluation.evaluate import case_table
+from ..evaluation.slices import case_table
 from .tables import get_path, mean_label
 from ..files import atomic_path
 from ..intervals import Interval

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..evaluation.evaluate import case_table
+from ..evaluation.slices import case_table
 from ..evaluation.uncertainty import plot_risk_coverage
 from brainmtl.experiments.figures import (
     calibration_figure,
@@ -78,7 +78,7 @@ def segmentation_section(
         text = "Box plots of the Dice of every scan by source; means are in the table"
         out.append(save_figure(dice_figure(run.slices), run.folder, "dice", text))
     missed = {s: v for s, v in parts.items() if get_path(v, "tumor_slice")}
-    counts = [f"{v['tumor_slice']['missed']} of {v['n_tumor']} in {plain(s)}" for s, v in missed.items()]
+    counts = [f"{v['tumor_slice']['missed']} of {v['n_positive']} in {plain(s)}" for s, v in missed.items()]
     if counts:
         out.append(f"Tumor-positive slices without a single predicted pixel: {', '.join(counts)}.")
     empty = [f"{n} in {plain(s)}" for s, v in parts.items() if (n := get_path(v, "volume.reference_empty"))]
