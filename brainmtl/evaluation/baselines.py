@@ -10,7 +10,7 @@ __all__ = ['BASELINES', 'BASELINES_VERSION', 'Baseline', 'fit_baseline', 'otsu_s
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ from .evaluate import evaluate_table
 from .slices import SLICE_COLUMNS, predict_rows
 from ..files import UserError, write_json
 from ..intervals import Interval
+from ..models.model import MultiTaskModel
 from ..runtime import Runtime
 
 # %% ../../nbs/evaluation/62_baselines.ipynb #4e7df3e9
@@ -164,7 +165,7 @@ def prediction_table(
 def above_chance(
     score: Interval,  # a score with its interval
     chance: float = 0.5,  # expected value of a random guess
-) -> bool | None:  # None when there is no interval
+) -> bool | None:  # None: the score has no interval
     "True if the lower end of the 95 % interval exceeds the chance level."
     return None if score.low is None else bool(score.low > chance)
 
@@ -209,13 +210,14 @@ def _otsu_tables(store: Store, rows: Mapping[str, np.ndarray]) -> tuple[str, dic
     images = [np.asarray(store.image(r), np.float32) for r in rows["train"]]
     model = OtsuModel(channel).fit(images, store.index.loc[rows["train"], "cls"].to_numpy())
     cpu = Runtime(torch.device("cpu"), torch.float32)
-    tables = {part: predict_rows(model, store, r, cpu) for part, r in rows.items() if part != "train" and len(r)}
+    network = cast(MultiTaskModel, model)  # the same interface
+    tables = {part: predict_rows(network, store, r, cpu) for part, r in rows.items() if part != "train" and len(r)}
     about = f"Otsu's threshold on {modalities[channel]}; fraction and contrast of the bright pixels give the class"
     return about, tables
 
 
 def _findings(name: str, evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    "Judge the AUC of a baseline pooled, as mean over sources, and in each source (where its own source is no news)."
+    "Judge the AUC pooled, as mean over sources and, unless it is constant there, within each source."
     scores = evaluation["classification"]
     places = {"pooled": scores["pooled"], "within sources": scores["macro"]}
     if name != "source":

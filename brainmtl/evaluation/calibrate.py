@@ -190,7 +190,7 @@ def _before_after(part: pd.DataFrame, temperature: float, n: int) -> dict[str, A
     for name, t in (("before", 1.0), ("after", temperature)):
         p = expit(logit / t)
         out[name] = dict(
-            ece=bootstrap_ci((y, p), part.group, lambda v, w: ece(*v, w), n),
+            ece=bootstrap_ci((y, p), part.group, lambda v, w: ece(v[0], v[1], w), n),
             brier=bootstrap_ci((p - y) ** 2, part.group, n=n),
             log_loss=log_loss(logit, y, t),
             reliability=reliability(y, p).to_dict("records"),

@@ -18,14 +18,13 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
-from torch import nn
 
 from ..data.dataset import MultiSourceDataset, make_loader, pick_rows, select_rows
 from ..data.store import Store, open_store
 from ..files import UserError, atomic_path, write_json
 from ..inference.explain import LAYERS, gradcam
 from ..intervals import as_json, bootstrap_ci
-from ..models.model import load_checkpoint
+from ..models.model import MultiTaskModel, load_checkpoint
 from ..runtime import Runtime, choose_runtime
 
 # %% ../../nbs/evaluation/65_gradcam.ipynb #a6aa35ab
@@ -80,7 +79,7 @@ def pointing_hit(
 
 # %% ../../nbs/evaluation/65_gradcam.ipynb #22696e60
 def cascade(
-    model: nn.Module,  # a `MultiTaskModel`
+    model: MultiTaskModel,  # network in evaluation mode
     target: str = "class",  # "class" or "mask"
 ) -> list[str]:  # names of the layers with weights, nearest to the output first
     "List the layers behind a target in the order in which they are randomized."
@@ -95,16 +94,17 @@ def cascade(
 
 
 def randomize(
-    model: nn.Module,  # a model; it is not changed
+    model: MultiTaskModel,  # it is not changed
     names: list[str],  # layers to randomize
     seed: int = 0,  # same seed, same weights
-) -> nn.Module:  # a copy whose named layers are freshly initialized
+) -> MultiTaskModel:  # a copy whose named layers are freshly initialized
     "Copy a model and initialize some of its layers anew."
     model = copy.deepcopy(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for name in names:
-            model.get_submodule(name).reset_parameters()
+            layer: Any = model.get_submodule(name)
+            layer.reset_parameters()
     return model
 
 # %% ../../nbs/evaluation/65_gradcam.ipynb #2091eec7
@@ -123,7 +123,7 @@ def map_similarity(
 
 # %% ../../nbs/evaluation/65_gradcam.ipynb #db7cdf6b
 def randomization_check(
-    model: nn.Module,  # a trained `MultiTaskModel`
+    model: MultiTaskModel,  # trained network
     x: torch.Tensor,  # images, (B, C, H, W)
     target: str = "class",  # "class" or "mask"
     seeds: int = 5,  # random models per depth
@@ -134,7 +134,7 @@ def randomization_check(
     names = cascade(model, target)
     head = (x != 0).any(1).cpu().numpy()
 
-    def maps(m: nn.Module) -> np.ndarray:
+    def maps(m: MultiTaskModel) -> np.ndarray:
         return np.concatenate([gradcam(m, part, target).cpu().numpy() for part in x.split(batch)])
 
     original = maps(model)
@@ -149,7 +149,7 @@ def randomization_check(
 
 # %% ../../nbs/evaluation/65_gradcam.ipynb #f1df505f
 def explain_rows(
-    model: nn.Module,  # a `MultiTaskModel`
+    model: MultiTaskModel,  # network in evaluation mode
     store: Store,  # prepared slices
     rows: np.ndarray,  # rows of `store.index`
     runtime: Runtime,  # device; maps are computed in float32
@@ -212,7 +212,7 @@ def summarize_check(
     seed: int = 0,  # of the bootstrap
 ) -> dict[str, Any]:  # "depths": list of "depth", "layers", "similarity"; "depends_on_weights"
     "Summarize the randomization check per depth."
-    depths = [
+    depths: list[dict[str, Any]] = [
         dict(
             depth=float(depth),
             layers=int(layers),
@@ -270,7 +270,7 @@ def run_gradcam(
     return result
 
 
-def _overlay(model: nn.Module, store: Store, index: pd.DataFrame, runtime: Runtime, path: Path) -> None:
+def _overlay(model: MultiTaskModel, store: Store, index: pd.DataFrame, runtime: Runtime, path: Path) -> None:
     "Draw the slice with the largest tumor of six patients."
     largest = index.sort_values("tumor_px", ascending=False).drop_duplicates("group").head(6)
     items = next(iter(make_loader(MultiSourceDataset(store, largest.index.to_numpy()), batch=6)))

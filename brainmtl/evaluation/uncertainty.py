@@ -7,7 +7,7 @@ __all__ = ['GRID', 'INDEX_COLUMNS', 'UNCERTAINTY_VERSION', 'soft_dice_confidence
            'score_uncertainty', 'uncertainty_table', 'summarize_table', 'run_uncertainty', 'plot_risk_coverage']
 
 # %% ../../nbs/evaluation/64_uncertainty.ipynb #82be8659
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.dataset import pick_rows, select_rows
 from ..data.store import Store, open_store
@@ -26,7 +26,7 @@ from ..inference.mc_dropout import TASK_PARTS, PredictiveStats, flip_tta, mc_dro
 from ..inference.postprocess import InferenceConfig, clean_mask
 from ..intervals import Interval, as_json, bootstrap_ci
 from ..metrics import dice, seg_counts
-from ..models.model import load_checkpoint
+from ..models.model import MultiTaskModel, load_checkpoint
 from ..runtime import Runtime, choose_runtime, step_seed
 
 # %% ../../nbs/evaluation/64_uncertainty.ipynb #c5eddca1
@@ -83,7 +83,7 @@ GRID = np.arange(1, 21) / 20  # coverages at which a curve is written to the fil
 def score_uncertainty(
     uncertainty: np.ndarray,  # one number per prediction, higher is less certain, (n,)
     error: np.ndarray,  # error of each prediction, (n,)
-    clusters: np.ndarray,  # patient or group of each prediction, (n,)
+    clusters: Sequence[Any],  # patient or group of each prediction, (n,)
     n: int = 2000,  # bootstrap replicates
     seed: int = 0,  # of the bootstrap
 ) -> dict[str, Any]:  # intervals, `aurc_best`, `helps` and `curve`, see the schema below
@@ -92,13 +92,13 @@ def score_uncertainty(
     def ci(stat: Any, proportion: bool = True) -> Interval:
         return bootstrap_ci((uncertainty, error), clusters, stat, n, seed, proportion=proportion)
 
-    gain = ci(lambda v, w: w @ v[1] / w.sum(1) - aurc(*v, w), proportion=False)
+    gain = ci(lambda v, w: w @ v[1] / w.sum(1) - aurc(v[0], v[1], w), proportion=False)
     coverage, risk = risk_coverage(uncertainty, error)
     # a coverage of 0.15 is 0.15000000000000002 on the grid
     at = np.searchsorted(coverage, GRID - 1e-9)
     return dict(
         error=ci(lambda v, w: w @ v[1] / w.sum(1)),
-        aurc=ci(lambda v, w: aurc(*v, w)),
+        aurc=ci(lambda v, w: aurc(v[0], v[1], w)),
         aurc_best=float(aurc(error, error)),
         gain=gain,
         correlation=ci(rank_correlation, proportion=False),
@@ -111,7 +111,7 @@ INDEX_COLUMNS = ["source", "patient", "case", "group", "slice", "cls", "has_mask
 
 
 def uncertainty_table(
-    model: nn.Module,  # a `MultiTaskModel`
+    model: MultiTaskModel,  # network with dropout, for the method that needs it
     store: Store,  # prepared slices
     rows: Iterable[int],  # rows of `store.index`
     runtime: Runtime,  # device and precision
@@ -170,10 +170,10 @@ def summarize_table(
     for task in TASK_PARTS:
         known = table[table[f"{task}_error"].notna()]
         groups = dict(list(known.groupby("source"))) | ({"pooled": known} if len(known) else {})
-        columns = (f"{task}_uncertainty", f"{task}_error", "group")
-        out[task] = {
-            name: score_uncertainty(*(g[c].to_numpy() for c in columns), n=n, seed=seed) for name, g in groups.items()
-        }
+        out[task] = {}
+        for name, g in groups.items():
+            uncertainty, error = (g[f"{task}_{kind}"].to_numpy() for kind in ("uncertainty", "error"))
+            out[task][name] = score_uncertainty(uncertainty, error, g["group"].tolist(), n, seed)
     return out
 
 # %% ../../nbs/evaluation/64_uncertainty.ipynb #769e5409
