@@ -126,6 +126,7 @@ class BratsSource:
 def read_case_folder(
     folder: str | Path,  # the folder of one BraTS case
     modalities: Iterable[str] | str = ("flair",),  # which images become the channels, in this order
+    axcodes: str | None = None,  # orientation such as RAS for headers that have none
 ) -> Scan:  # the arrays, without a mask
     "Read the images of one BraTS case; raises `UserError` when the folder does not hold exactly one of each."
     folder, modalities = Path(folder), tuple(listify(modalities))
@@ -142,7 +143,7 @@ def read_case_folder(
             "give the folder that holds one *_flair.nii.gz",
         )
     images = {m: tuple(paths) for m, paths in files.items()}
-    return Case("input", folder.name, folder.name, "volume", images).read(modalities)
+    return Case("input", folder.name, folder.name, "volume", images, axcodes=axcodes).read(modalities)
 
 # %% ../../nbs/data/13_sources.ipynb #ae18b4b4
 LGG_NAME = re.compile(r"(.+)_(\d+)(_mask)?\.tiff?", re.IGNORECASE)
@@ -379,4 +380,5 @@ def summarize_cases(
         fixed = Counter(c.split for c in found if c.split)
         if fixed:
             lines.append(f"  split given: {', '.join(f'{k} {n}' for k, n in sorted(fixed.items()))}")
-    return lines
+    # Names that are not UTF-8 can be printed too
+    return [line.encode(errors="replace").decode() for line in lines]

@@ -37,7 +37,7 @@ def read_case(
 ) -> Scan:  # on the input's own grid
     "Read an input of any kind, or the sequences of a BraTS case folder; raises `UserError` for an unreadable input."
     if isinstance(item, (str, Path)) and Path(item).is_dir():
-        return read_case_folder(item, modalities)
+        return read_case_folder(item, modalities, axcodes)
     return read_input(item, modalities, name, axcodes)
 
 # %% ../../nbs/inference/55_predict.ipynb #8d41686c
