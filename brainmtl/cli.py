@@ -22,7 +22,7 @@ def download(
     name: str,  # data set: lgg or navoneel; brats prints where to register
     out: Path | None = None,  # new folder for the set; default: data/NAME
 ) -> dict[str, Any]:  # where it is, number of cases, license, citation, the next command
-    "Fetch a public data set from Kaggle; existing files are kept. Needs the extra `download`."
+    "Fetch a public data set. Existing files are kept. Needs the extra `download`."
     from brainmtl.data.download import download as fetch
 
     return fetch(name, out)
@@ -45,7 +45,7 @@ def prepare(
     workers: int | None = None,  # processes; default: one per core
     strict: bool = False,  # stop at the first unreadable file instead of listing it at the end
 ) -> dict[str, Any]:  # counts, and one sentence per file that was left out
-    "Find cases, prepare their slices, group near-duplicates and split by patient. Prepared cases are kept."
+    "Prepare slices and split them by patient. Finds cases and near-duplicates; prepared cases are kept."
     from dataclasses import asdict
 
     from brainmtl.data.build import build_store
@@ -62,7 +62,7 @@ def audit(
     store: Path,  # folder of a prepared store
     out: Path | None = None,  # folder for audit.json and the pages; default: STORE/audit
 ) -> dict[str, Any]:  # counts, groups of near-duplicates, label conflicts, files left out
-    "List what a store holds: counts, near-duplicates with thumbnails, label conflicts, unreadable files."
+    "List what a store holds. Counts, near-duplicates with thumbnails, label conflicts, files left out."
     from brainmtl.data.audit import audit as write_audit
 
     made = write_audit(store, out)
@@ -115,7 +115,7 @@ def evaluate(
     scores_only: bool = False,  # leave out baselines, probes, uncertainty and Grad-CAM
     device: str | None = None,  # cpu, cuda, cuda:1 or mps; default: the fastest available
 ) -> dict[str, Any]:  # where the scores are, and the main ones
-    "Score segmentation and classification per source and overall, with 95 % intervals over patients."
+    "Score a checkpoint. Segmentation and classification, per source, with 95 % intervals over patients."
     from brainmtl.evaluation.evaluate import headline_table
     from brainmtl.evaluation.suite import PARTS, evaluate_run
     from brainmtl.runtime import choose_runtime
@@ -147,7 +147,7 @@ def ablate(
     address: str | None = None,  # scheduler of the cluster, for dask and ray
     device: str | None = None,  # cpu, cuda, cuda:1 or mps; default: the fastest available
 ) -> dict[str, Any]:  # one sentence per comparison
-    "Train variants and single-task controls over several seeds and compare them patient by patient."
+    "Compare variants over several seeds. Single-task controls and others, on the same patients."
     from brainmtl.experiments.ablation import run_ablation
     from brainmtl.recipe import load_recipe
 
@@ -175,7 +175,7 @@ def crossval(
     address: str | None = None,  # scheduler of the cluster, for dask and ray
     device: str | None = None,  # cpu, cuda, cuda:1 or mps; default: the fastest available
 ) -> dict[str, Any]:  # where the scores are, and the scores
-    "Test every patient once, with a network that was not trained on that patient; finished folds are kept."
+    "Test every patient once. Each with a network that was not trained on it; finished folds are kept."
     from brainmtl.experiments.crossval import run_crossval
     from brainmtl.experiments.tables import crossval_rows
     from brainmtl.recipe import load_recipe
@@ -195,7 +195,7 @@ def report(
     store: Path | None = None,  # the prepared store, to describe the data too
     pictures: bool = False,  # add overlays on patients, in a separate page that must not be published
 ) -> dict[str, Any]:  # where the report and the model cards are
-    "Write report.md and a self-contained report.html for a run, and the model card of each of its checkpoints."
+    "Write a report and model cards. report.md, a self-contained report.html, a card beside each checkpoint."
     from brainmtl.data.store import Store
     from brainmtl.experiments.model_card import write_cards
     from brainmtl.experiments.report import write_report
@@ -214,7 +214,7 @@ def predict(
     backend: str = "torch",  # torch, or openvino (CPU, needs the extra `openvino`): lower latency for single slices
     axcodes: str | None = None,  # orientation such as RAS for NIfTI headers that have none
 ) -> dict[str, Any]:  # one line per file
-    "Predict the probability of tumor and a tumor mask for each scan. Research use, not for diagnosis."
+    "Segment and classify scans. Probability of tumor and mask of each; research use, not for diagnosis."
     from brainmtl.inference.backends import open_predictor
     from brainmtl.inference.cohort import predict_files
     from brainmtl.inference.result import NOTICE
@@ -243,7 +243,7 @@ def serve(
     device: str | None = None,  # cpu, cuda, cuda:1 or mps; default: the fastest available
     backend: str = "torch",  # torch, or openvino (CPU, needs the extra `openvino`): lower latency for single slices
 ) -> dict[str, Any]:  # empty
-    "Serve predictions over HTTP, by default to this machine only. Research use, not for diagnosis."
+    "Serve predictions over HTTP. By default to this machine only; research use, not for diagnosis."
     from brainmtl.apps.serve import serve as start
     from brainmtl.inference.backends import open_predictor
 
@@ -257,7 +257,7 @@ def app_(
     port: int = 8501,  # port to listen on
     device: str | None = None,  # cpu, cuda, cuda:1 or mps; default: the fastest available
 ) -> dict[str, Any]:  # empty
-    "Open a page in the browser to look at predictions for images and volumes. Research use, not for diagnosis."
+    "Open a page in the browser. Predictions for images and volumes; research use, not for diagnosis."
     from brainmtl.apps.app import run_app
 
     run_app(model, port, device)
@@ -269,7 +269,7 @@ def export(
     model: Path | None = None,  # folder of a trained stage; default: the reference model
     out: Path = Path("onnx"),  # folder for model.onnx and model.json
 ) -> dict[str, Any]:  # where it is
-    "Write a network as ONNX, with the settings that another program needs. Needs the extra `onnx`."
+    "Write a network as ONNX. With the settings that another program needs. Needs the extra `onnx`."
     from brainmtl.inference.export import export_onnx
 
     return {"onnx": export_onnx(model, out)}
@@ -279,7 +279,7 @@ def export(
 def demo(
     folder: Path = Path("brainmtl-demo"),  # folder for everything the demo makes
 ) -> dict[str, Any]:  # the main scores and where everything is
-    "Prepare synthetic patients, train the three stages and evaluate, in minutes. A second call reuses the results."
+    "Run everything on synthetic patients. Takes minutes; a second call reuses the results."
     from brainmtl.data.phantom import write_phantom_study
     from brainmtl.files import atomic_path
 

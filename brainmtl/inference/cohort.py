@@ -27,7 +27,7 @@ from ..data.preprocess import Prepared
 from ..data.sources import BRATS_ENDS, BRATS_NAME
 from ..files import UserError, atomic_path, fingerprint, read_json, write_json
 from .predict import Predictor, name_warnings, printable
-from .result import NOTICE, TABLE_COLUMNS, table_row
+from .result import NOTICE, TABLE_COLUMNS, PredictionResult, table_row
 
 # %% ../../nbs/inference/58_cohort.ipynb #4cc28618
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}
@@ -197,9 +197,9 @@ def predict_files(
             record: dict[str, Any] = {"file": printable(path)}
             if isinstance(loaded, UserError):
                 record["error"] = printable(loaded)
+            elif isinstance(result := _predict(predictor, path, *loaded, mc_samples), UserError):
+                record["error"] = printable(result)
             else:
-                scan, prepared = loaded
-                result = predictor.predict_scan(printable(path.name), scan, prepared, mc_samples)
                 record |= result.to_json()
                 record["written"] = result.save(out, stems[path])
             write_json(out / "records" / f"{stems[path]}.json", {"key": keys[path], "record": record})
@@ -220,6 +220,19 @@ def _load(predictor: Predictor, path: Path, axcodes: str | None) -> tuple[Scan, 
     except Exception as e:
         logging.getLogger(__name__).debug("reading %s", path, exc_info=True)
         return UserError(f"{path.name} could not be read", f"{type(e).__name__}: {e}", "please report this file")
+
+
+def _predict(
+    predictor: Predictor, path: Path, scan: Scan, prepared: Prepared, mc_samples: int
+) -> PredictionResult | UserError:
+    "Predict a scan; an error becomes its one sentence, and the run continues."
+    try:
+        return predictor.predict_scan(printable(path.name), scan, prepared, mc_samples)
+    except UserError as e:
+        return e
+    except Exception as e:
+        logging.getLogger(__name__).debug("predicting %s", path, exc_info=True)
+        return UserError(f"{path.name} could not be predicted", f"{type(e).__name__}: {e}", "please report this file")
 
 # %% ../../nbs/inference/58_cohort.ipynb #6ca9f60f
 PAGE_STYLE = """body { font: 15px/1.4 sans-serif; margin: 2em; } table { border-collapse: collapse; }

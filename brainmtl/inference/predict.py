@@ -201,6 +201,11 @@ class Predictor:
         rows = np.flatnonzero(prepared.keep) if prepared.keep.any() else np.array([prepared.foreground.argmax()])
         full: dict[str, np.ndarray] = {}
         for k, v in self._predict_slices(prepared.image[rows], mc_samples).items():
+            # a prepared slice is finite, so NaN comes from the weights; it must not read as "No tumor detected"
+            if not np.isfinite(v).all():
+                raise CheckpointError(
+                    "the network's output must be finite", f"NaN or infinity in {k}", "use another checkpoint"
+                )
             full[k] = np.full((len(prepared.image), *v.shape[1:]), np.nan if v.ndim == 1 else 0, np.float32)
             full[k][rows] = v
         return full

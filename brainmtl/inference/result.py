@@ -156,6 +156,9 @@ class PredictionResult:
     @property
     def text(self) -> str:  # for people
         "The decision in words."
+        # NaN must not read as a negative finding
+        if np.isnan(self.p):
+            return "Not predicted"
         if not self.detected:
             return "No tumor detected"
         return "Tumor detected" if self.decision else "Tumor possible, below the decision threshold"
