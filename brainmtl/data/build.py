@@ -21,7 +21,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 from tqdm.auto import tqdm
 
 from .duplicates import DUPLICATES_VERSION, group_cases
-from .phantom import write_phantom_study
+from .phantom import mark_phantoms, write_phantom_study
 from .preprocess import PREPROCESS_VERSION, Geometry, Prepared, prepare_scan
 from .cases import Case, cavity_label
 from .io import Scan
@@ -342,4 +342,5 @@ def phantom_store(
     study = write_phantom_study(folder / "study", patients, images, size, seed, shortcut)
     cases, problems = find_cases(study["brats"], study["lgg"], study["folders"])
     build_store(folder / "store", cases, problems, size=size, workers=workers, progress=False)
+    mark_phantoms(folder / "store")
     return Store(folder / "store")

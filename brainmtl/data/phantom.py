@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MODALITIES', 'AIR', 'CSF', 'GRAY', 'WHITE', 'SPOT', 'SKULL', 'SCALP', 'EDEMA', 'CORE', 'RIM', 'Grid', 'SIGNAL',
-           'BRATS_NAMES', 'OLD_ENDS', 'NEW_ENDS', 'IMAGE_NAMES', 'phantom_volume', 'write_brats', 'write_lgg',
-           'write_class_folders', 'write_pairs', 'write_phantom_study']
+           'BRATS_NAMES', 'OLD_ENDS', 'NEW_ENDS', 'IMAGE_NAMES', 'PHANTOM_MARK', 'phantom_volume', 'write_brats',
+           'write_lgg', 'write_class_folders', 'write_pairs', 'write_phantom_study', 'mark_phantoms', 'is_phantoms']
 
 # %% ../../nbs/data/10_phantom.ipynb #dbb91356
 import csv
@@ -348,3 +348,20 @@ def write_phantom_study(
     write_lgg(folder / "lgg" / "kaggle_3m", patients, shape, seed, through=shortcut)
     write_class_folders(folder / "folders", yes, images - yes, seed, size, near_duplicates=copies)
     return {"brats": folder / "brats", "lgg": folder / "lgg" / "kaggle_3m", "folders": folder / "folders"}
+
+# %% ../../nbs/data/10_phantom.ipynb #c6d79086
+PHANTOM_MARK = "phantoms.txt"  # a file of this name in a store says that its slices are synthetic
+
+
+def mark_phantoms(
+    store: str | Path,  # folder of a store
+) -> None:
+    "Mark a store as made from phantoms."
+    (Path(store) / PHANTOM_MARK).write_text("The slices of this store are synthetic.\n", encoding="utf-8")
+
+
+def is_phantoms(
+    store: str | Path,  # folder of a store
+) -> bool:  # False where the mark is missing
+    "Check whether a store is marked as made from phantoms."
+    return (Path(store) / PHANTOM_MARK).is_file()

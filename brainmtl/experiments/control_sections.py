@@ -77,21 +77,15 @@ def baselines_section(
 
 # %% ../../nbs/experiments/77_control_sections.ipynb #49b1f921
 _AFTER = "changes.{}.scores.pooled.{}"
-PROBES = {  # probe: (what is measured, place in probes.json, expected without a shortcut)
-    "source": (
-        "balanced accuracy of a linear classifier of the source on the features",
-        "source.balanced_accuracy",
-        "",
-    ),
-    "outline": ("AUC with nothing left but the outline of the brain", _AFTER.format("outline", "auc_after"), "0.5"),
-    "scrambled": ("AUC with scrambled gray values", _AFTER.format("scrambled", "auc_after"), "0.5"),
-    "background": ("predictions that change with another background", _AFTER.format("background", "flipped"), "0"),
-    "tumor_inpainted": (
-        "predicted positive after the tumor was painted over",
-        _AFTER.format("tumor_inpainted", "called"),
-        "0",
-    ),
-    "shuffled": ("AUC of a model trained on shuffled labels", "shuffled.shuffled", "0.5"),
+# probe: (what is measured, place in probes.json, expected without a shortcut; the last two for files of old versions,
+# whose findings lack "score" and "chance")
+PROBES: dict[str, tuple[str, str, float | None]] = {
+    "source": ("balanced accuracy of the source predicted from the features", "source.balanced_accuracy", None),
+    "outline": ("AUC with nothing left but the outline of the brain", _AFTER.format("outline", "auc_after"), 0.5),
+    "scrambled": ("AUC with scrambled gray values", _AFTER.format("scrambled", "auc_after"), 0.5),
+    "background": ("predictions that change with the background", _AFTER.format("background", "flipped"), None),
+    "tumor_inpainted": ("still positive with the tumor painted over", _AFTER.format("tumor_inpainted", "called"), None),
+    "shuffled": ("AUC after training on shuffled labels", "shuffled.shuffled", 0.5),
 }
 PROBE_NAMES = {"healed": "tumor_inpainted"}  # names in older files
 SUSPECT = {True: "**suspect**", False: "nothing suspect shown", None: "cannot be judged"}
@@ -104,14 +98,21 @@ def probe_rows(
     rows = []
     for f in probes["findings"]:
         name = PROBE_NAMES.get(f["name"], f["name"])
-        what, place, expected = PROBES.get(name, (plain(f["sentence"]), "", "–"))
-        chance = get_path(probes, "source.chance")
-        # files before version 3 have no score and chance beside the finding
-        score = f.get("score") or get_path(probes, place)
-        chance = f.get("chance", chance if name == "source" else None)
-        row = {"probe": plain(name).replace("_", " "), "measured": what, "found": score_text(score)}
-        row["expected"] = f"{chance:.2f}" if chance else expected
-        rows.append(row | {"judged": SUSPECT[f["suspect"]]})
+        what, place, expected = PROBES.get(name, (plain(f["sentence"]), "", None))
+        if name == "source":
+            expected = get_path(probes, "source.chance")
+        expected = f.get("chance", expected)
+        p = f.get("p")
+        rows.append(
+            {
+                "probe": plain(name).replace("_", " "),
+                "measured": what,
+                "found": score_text(f.get("score") or get_path(probes, place)),
+                "expected": None if expected is None else f"{expected:.2f}",
+                "p, one-sided": None if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001",
+                "judged": SUSPECT[f["suspect"]],
+            }
+        )
     return rows
 
 
@@ -136,8 +137,7 @@ def probes_section(
         for name, c in p["changes"].items()
     ]
     lead = (
-        "*Is the model right for a wrong reason? A probe is suspect when its score lies above chance, "
-        "tested one-sided and corrected for the number of probes.*"
+        "*Is the model right for a wrong reason? A probe is suspect when it is above the expected value beyond chance.*"
     )
     table = fold("Probabilities before and after each change of the image", markdown_table(rows))
     return "\n\n".join([lead, markdown_table(probe_rows(p)), table])

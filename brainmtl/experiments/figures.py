@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['OURS', 'BASELINE', 'KEY_SCORES', 'key_scores', 'best_baseline', 'score_figure', 'dice_figure', 'roc_points',
-           'roc_figure', 'confusion_figure', 'calibration_figure', 'randomization_figure', 'save_figure']
+           'roc_figure', 'confusion_figure', 'calibration_figure', 'randomization_figure', 'example_cases',
+           'example_figure', 'save_figure']
 
 # %% ../../nbs/experiments/75_figures.ipynb #8abbf4e7
 from collections.abc import Mapping
@@ -17,11 +18,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..data.store import Store
 from ..evaluation.calibrate import reliability, reliability_figure
-from ..evaluation.slices import case_table
+from ..evaluation.slices import case_table, predict_cases, reference_mask
 from .tables import get_path, mean_label
 from ..files import atomic_path
+from ..inference.postprocess import InferenceConfig, clean_mask
+from ..inference.result import overlay
 from ..intervals import Interval
+from ..models.model import load_checkpoint
+from ..runtime import Runtime, choose_runtime
 
 # %% ../../nbs/experiments/75_figures.ipynb #1e49d0d0
 OURS = "#0072B2"  # blue
@@ -35,7 +41,7 @@ KEY_SCORES = {  # panel: (task, place in a source's scores, place in the macro m
 def key_scores(
     evaluation: dict[str, Any],  # content of evaluation.json, or the evaluation of a baseline
     panel: str,  # a key of `KEY_SCORES`
-) -> dict[str, Interval]:  # source, or "mean over sources (…)" → score; only what is defined
+) -> dict[str, Interval]:  # source, or the name of their mean → score; only what is defined
     "Read one key score of every source and of their mean."
     task, place, macro = KEY_SCORES[panel]
     part = evaluation[task]
@@ -66,7 +72,7 @@ def _dots(ax: Axes, scores: Mapping[str, Interval], rows: list[str], shift: floa
         if x and x.value is not None:
             if x.low is not None and x.high is not None:
                 ax.plot([x.low, x.high], [i + shift] * 2, color=style["color"], lw=2)
-            ax.plot(x.value, i + shift, ls="", **style)
+            ax.plot(x.value, i + shift, ls="", clip_on=False, zorder=3, **style)
 
 
 def score_figure(
@@ -76,7 +82,7 @@ def score_figure(
     "Draw the key scores with 95 % intervals beside the best non-learned baseline."
     panels = {k: scores for k in KEY_SCORES if (scores := key_scores(evaluation, k))}
     n = max((len(s) for s in panels.values()), default=1)
-    size = (4.6 * max(1, len(panels)), 1.1 + 0.42 * n)
+    size = (4.4 * max(1, len(panels)), 1.2 + 0.5 * n)
     fig, axes = plt.subplots(1, max(1, len(panels)), figsize=size, squeeze=False, layout="constrained")
     for ax, (panel, ours) in zip(axes[0], panels.items()):
         rows = list(ours)
@@ -84,10 +90,11 @@ def score_figure(
         _dots(ax, ours, rows, -0.12, color=OURS, marker="o", label="model")
         if baselines and name:
             other = key_scores(baselines["baselines"][name]["evaluation"], panel)
-            _dots(ax, other, rows, 0.18, color=BASELINE, marker="D", mfc="white", label=f"best baseline: {name}")
+            _dots(ax, other, rows, 0.18, color=BASELINE, marker="D", mfc="white", label=f"baseline: {name}")
         handles = dict(zip(*ax.get_legend_handles_labels()[::-1]))
-        ax.legend(handles.values(), handles.keys(), fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.18), ncols=2)
-        labels = [f"{s}\nn = {x.n}, {x.clusters} groups" for s, x in ours.items()]
+        below = dict(loc="upper left", bbox_to_anchor=(0, -0.42 / (0.42 * len(rows) + 0.3)), ncols=2)
+        ax.legend(handles.values(), handles.keys(), fontsize=8, frameon=False, borderpad=0, **below)
+        labels = [f"{s.replace(': ', chr(10))}\nn = {x.n}, {x.clusters} groups" for s, x in ours.items()]
         ax.set(yticks=range(len(rows)), xlim=(-0.03, 1.03), ylim=(len(rows) - 0.4, -0.6))
         ax.set_yticklabels(labels, fontsize=8)
         ax.set_title(panel, loc="left", fontsize=10)
@@ -196,6 +203,57 @@ def randomization_figure(
     ax.axhline(0.5, color="0.7", zorder=0)
     ax.set(xlabel="proportion of layers with random weights", ylabel="rank correlation")
     ax.legend(fontsize=8)
+    return fig
+
+# %% ../../nbs/experiments/75_figures.ipynb #6ed82df9
+def example_cases(
+    slices: pd.DataFrame,  # rows of slices.csv
+) -> dict[str, tuple[str, str, float]]:  # "best", "median", "worst" → source, case, Dice; empty without masks
+    "Pick three cases by their Dice, among those with a tumor in the reference."
+    cases = case_table(slices)
+    cases = cases[cases.tumor_px > 0].sort_values("dice", ascending=False).reset_index(drop=True)
+    if not len(cases):
+        return {}
+    places = dict(best=0, median=len(cases) // 2, worst=len(cases) - 1)
+    picked = {name: cases.loc[i] for name, i in places.items()}
+    return {name: (c["source"], c["case"], float(c["dice"])) for name, c in picked.items()}
+
+
+def _gray(x: np.ndarray) -> np.ndarray:
+    "A prepared slice as gray values, from the 1st to the 99.5th percentile of the head; the background is black."
+    low, high = np.percentile(x[x != 0], [1, 99.5]) if x.any() else (0, 1)
+    # the darkest tissue must differ from the background
+    low -= 0.25 * (high - low)
+    gray = 255 * np.clip((x - low) / max(high - low, 1e-6), 0, 1)
+    return np.where(x == 0, 0, gray).astype(np.uint8)
+
+
+def example_figure(
+    store: Store,  # the store that was evaluated
+    checkpoint: str | Path,  # the evaluated checkpoint
+    slices: pd.DataFrame,  # rows of slices.csv
+    runtime: Runtime | None = None,  # device and precision; None: chosen automatically
+) -> Figure:  # upper row: slices; lower row: predicted mask and reference outline
+    "Draw the best, the median and the worst case at the slice with the largest tumor."
+    runtime = runtime or choose_runtime()
+    model, meta = load_checkpoint(checkpoint, runtime)
+    config = InferenceConfig.from_meta(meta)
+    picked = example_cases(slices)
+    fig, axes = plt.subplots(2, max(1, len(picked)), figsize=(7.5, 5.3), squeeze=False, layout="constrained")
+    for column, (name, (source, case, dice)) in zip(axes.T, picked.items()):
+        rows = slices[(slices.source == source) & (slices.case == case)].row.to_numpy()
+        about, probability, _ = next(iter(predict_cases(model, store, rows, runtime, config)))
+        reference = reference_mask(store, about)
+        predicted = clean_mask(probability, config.mask_threshold, config.min_island)
+        k = int(reference.sum((1, 2)).argmax())
+        # masks are stacked from the case's first stored slice on
+        row = about.index[(about["slice"] - about["slice"].min()) == k][0]
+        gray = _gray(store.image(row)[0].astype(np.float32))
+        column[0].imshow(gray, cmap="gray", vmin=0, vmax=255)
+        column[1].imshow(overlay(gray, predicted[k], reference=reference[k]))
+        column[0].set_title(f"{name}: {source}, Dice {dice:.2f}", fontsize=10)
+        for ax in column:
+            ax.axis("off")
     return fig
 
 # %% ../../nbs/experiments/75_figures.ipynb #fb94e82a

@@ -242,11 +242,10 @@ def _example_files() -> dict[str, dict[str, Any]]:
 
 def _example_probes() -> dict[str, Any]:
     keys = ("p_before", "p_after", "flipped", "auc_after")
-    changes = {name: dict(expected="", scores=dict(pooled=dict.fromkeys(keys, _score(0.8)))) for name in ("outline",)}
-    findings = [
-        dict(name="outline", suspect=True, sentence="the outline of the brain predicts the label"),
-        dict(name="shuffled", suspect=False, sentence="shuffled labels cannot be learned"),
-    ]
+    changes = {name: dict(honest="", scores=dict(pooled=dict.fromkeys(keys, _score(0.8)))) for name in ("outline",)}
+    outline = dict(name="outline", suspect=True, score=_score(0.8), chance=0.5, p=0.001, sentence="")
+    shuffled = dict(name="shuffled", suspect=False, score=_score(0.49), chance=0.5, p=0.6, sentence="")
+    findings = [outline, shuffled]
     return dict(changes=changes, findings=findings, shuffled=dict(shuffled=_score(0.49), true=_score(0.9)))
 
 

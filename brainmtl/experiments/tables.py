@@ -131,12 +131,12 @@ def result_rows(
 # %% ../../nbs/experiments/74_tables.ipynb #8c592147
 def mean_label(
     sources: Sequence[str],  # the sources averaged; empty: unknown
-) -> str:  # e.g. "mean over sources (lgg only)"
-    "Name the mean over sources; where only one source has the score, say which."
+) -> str:  # e.g. "mean over sources: lgg only"
+    "Name the mean over sources; where only one source has the score, say so."
     if not sources:
         return "mean over sources"
     only = " only" if len(sources) == 1 else ""
-    return f"mean over sources ({', '.join(map(plain, sources))}{only})"
+    return f"mean over sources: {', '.join(map(plain, sources))}{only}"
 
 
 def task_table(
@@ -261,7 +261,7 @@ def claim_rows(
         if mean:
             (row,) = comparison_rows(pairs)
             seeds = f", seeds: {mean['seeds']}" if mean.get("seeds") else ""
-            evidence = f"{a} − {b}, {row['score']}, {row['over']}: {row['A − B']}{seeds}"
+            evidence = f"{a} − {b}, {row['score']}: {row['A − B']}{seeds} ({row['over']})"
         rows.append({"claim": claim, "verdict": verdict_word(mean), "evidence": evidence})
     return rows
 
