@@ -280,7 +280,7 @@ def demo(
     folder: Path = Path("brainmtl-demo"),  # folder for everything the demo makes
 ) -> dict[str, Any]:  # the main scores and where everything is
     "Run everything on synthetic patients. Takes minutes; a second call reuses the results."
-    from brainmtl.data.phantom import write_phantom_study
+    from brainmtl.data.phantom import mark_phantoms, write_phantom_study
     from brainmtl.files import atomic_path
 
     say = partial(typer.echo, err=True)
@@ -292,6 +292,7 @@ def demo(
     say("2/4 prepare: find cases, make slices, group near-duplicates, split by patient")
     brats, lgg, folders = ((str(raw / name),) for name in ("brats", "lgg/kaggle_3m", "folders"))
     prepare(folder / "store", brats, lgg, folders, size=64)
+    mark_phantoms(folder / "store")
     say("3/4 train: segmentation, then the classification head on the frozen encoder, then both")
     trained = train("demo", folder / "store", "demo", root=folder)
     say("4/4 evaluate on the test patients, and report")
