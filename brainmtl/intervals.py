@@ -31,7 +31,7 @@ class Interval:
     def text(
         self,
         digits: int = 2,  # decimals
-    ) -> str:  # e.g. "0.81 [0.74, 0.87]"; "undefined" where there is no score
+    ) -> str:  # e.g. "0.81 [0.74, 0.87]"; "undefined" without a score
         "Format the score and its interval."
         if self.value is None:
             return "undefined"
@@ -53,7 +53,11 @@ class Interval:
         "Read an interval back from a result file."
         known = values or {}
         return Interval(
-            *(known.get(k) for k in ("value", "low", "high")), int(known.get("n", 0)), int(known.get("clusters", 0))
+            value=known.get("value"),
+            low=known.get("low"),
+            high=known.get("high"),
+            n=int(known.get("n", 0)),
+            clusters=int(known.get("clusters", 0)),
         )
 
 
@@ -70,7 +74,7 @@ def as_json(
 # %% ../nbs/04_intervals.ipynb #43baa154
 def bootstrap_draws(
     values: Any,  # whatever `stat` takes; arrays are aligned with `clusters`
-    clusters: Sequence,  # cluster name of each row (patient or group), (n,)
+    clusters: Sequence | np.ndarray,  # cluster name of each row (patient or group), (n,)
     stat: Callable,  # function (values, weights (b, n)) → (b,) array or dict of them
     n: int = 2000,  # number of replicates
     seed: int | tuple[int, ...] = 0,  # seed of the resampling
@@ -109,7 +113,7 @@ def interval(
 # %% ../nbs/04_intervals.ipynb #983e3338
 def bootstrap_ci(
     values: Any,  # whatever `stat` takes; arrays are aligned with `clusters`
-    clusters: Sequence,  # cluster name of each row (patient or group), (n,)
+    clusters: Sequence | np.ndarray,  # cluster name of each row (patient or group), (n,)
     stat: Callable = weighted_mean,  # function (values, weights (b, n)) → (b,) array
     n: int = 2000,  # number of replicates
     seed: int | tuple[int, ...] = 0,  # seed of the resampling
@@ -145,15 +149,15 @@ def cls_intervals(
     y: np.ndarray,  # labels {0, 1}, (n,)
     p: np.ndarray,  # probabilities of 1 in [0, 1], (n,)
     threshold: float,  # a slice is predicted positive at or above this; fix it on validation
-    clusters: Sequence,  # cluster name of each row (patient or group), (n,)
+    clusters: Sequence | np.ndarray,  # cluster name of each row (patient or group), (n,)
     n: int = 2000,  # number of replicates
     seed: int | tuple[int, ...] = 0,  # seed of the resampling
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:  # as `cls_scores`, with `Interval`s; the draws of every score
     "Every classification score with its interval; raises `UserError` as `check_predictions` does."
     y, p = check_predictions(y, p)
-    clusters = np.asarray(clusters, dtype=str)
-    draws = bootstrap_draws((y, p, threshold), clusters, cls_stat, n, seed)
-    pos, neg, both = (len(set(clusters[m])) for m in (y == 1, y == 0, y >= 0))
+    names = np.asarray(clusters, dtype=str)
+    draws = bootstrap_draws((y, p, threshold), names, cls_stat, n, seed)
+    pos, neg, both = (len(set(names[m])) for m in (y == 1, y == 0, y >= 0))
     support = dict(
         sensitivity=(int(y.sum()), pos),
         recall=(int(y.sum()), pos),
@@ -185,7 +189,7 @@ def ece_under_calibration(
 def paired_ci(
     a: Any,  # values of system A, as `stat` takes them
     b: Any,  # values of system B for the same rows
-    clusters: Sequence,  # cluster name of each row, (n,)
+    clusters: Sequence | np.ndarray,  # cluster name of each row, (n,)
     stat: Callable = weighted_mean,  # function (values, weights (b, n)) → (b,) array
     n: int = 2000,  # number of replicates
     seed: int | tuple[int, ...] = 0,  # seed of the resampling

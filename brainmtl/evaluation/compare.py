@@ -64,7 +64,7 @@ def compared_values(
         return Sample(dice(part.tp, part.fp, part.fn), part.group, weighted_mean)
     part = table[table.p.notna()]
     stat: dict[str, Callable[[Any, np.ndarray], np.ndarray]] = {
-        "AUC": lambda v, w: auc(*v[:2], w),
+        "AUC": lambda v, w: auc(v[0], v[1], w),
         "balanced accuracy": lambda v, w: cls_stat(v, w)["balanced_accuracy"],
         "Brier": lambda v, w: weighted_mean((v[1] - v[0]) ** 2, w),
     }

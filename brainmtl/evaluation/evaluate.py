@@ -174,7 +174,7 @@ def evaluate_table(
 ) -> dict[str, Any]:  # content of evaluation.json, see the schema below
     "Score a table of slices; raises `UserError` for an empty table."
     if not len(table):
-        raise UserError("there is no slice to evaluate", hint="choose a split with cases in it")
+        raise UserError("the table has no slices to evaluate", hint="choose a split with cases in it")
     sources = sorted(table.source.unique())
     internal = [s for s in sources if s not in external] or sources
     result = dict(

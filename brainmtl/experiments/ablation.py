@@ -43,6 +43,10 @@ class Variant:
     changes: Callable[[Recipe], list[str]]  # recipe → its changes, as for `--set`
 
 
+def _weight(x: float) -> Variant:
+    return Variant(f"in stage 3 the classification loss has weight {x}", lambda r: [f"joint.lambda_cls={x}"])
+
+
 ABLATIONS: dict[str, Variant] = {
     "joint": Variant("nothing: the recipe as it is", lambda r: []),
     "seg_only": Variant("no classification loss", lambda r: ["cls_head.steps=0", "joint.lambda_cls=0"]),
@@ -71,12 +75,7 @@ ABLATIONS: dict[str, Variant] = {
     "one_rate": Variant(
         "in stage 3 the encoder has the learning rate of the rest", lambda r: [f"joint.encoder_lr={r.joint.lr}"]
     ),
-    **{
-        f"lambda_{x}": Variant(
-            f"in stage 3 the classification loss has weight {x}", lambda r, x=x: [f"joint.lambda_cls={x}"]
-        )
-        for x in (0.25, 0.5, 1, 2)
-    },
+    **{f"lambda_{x}": _weight(x) for x in (0.25, 0.5, 1, 2)},
     "norm": Variant(
         "instance norm in place of batch norm (or the reverse)",
         lambda r: [f"model.norm={'batch' if r.model.norm == 'instance' else 'instance'}"],

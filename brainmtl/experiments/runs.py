@@ -134,7 +134,7 @@ def write_outcome(
 def is_done(
     path: str | Path,  # a cell.json
     record: RunRecord,  # what it must agree with
-) -> bool:  # False also when there is no such file
+) -> bool:  # False also when the file is missing
     "Check whether the same run was finished before."
     known = read_json(path) if Path(path).is_file() else {}
     return {**known, **asdict(record), "status": "done"} == known
@@ -149,7 +149,7 @@ def score_run(
     device: str | None = None,  # as `choose_runtime` takes it
 ) -> dict[str, Any]:  # content of cell.json
     "Calibrate on validation, score, and write down the outcome; an expected error becomes a failed run."
-    more = {}
+    more: dict[str, Any] = {}
     try:
         store = open_store(store)
         runtime = choose_runtime(device)
@@ -170,7 +170,7 @@ def run_jobs(
     jobs: int = 1,  # at the same time; -1: as many as there are workers
     address: str | None = None,  # of the cluster's scheduler, for dask and ray; None: the connected one
 ) -> list:  # results in order
-    "Run calls on a joblib backend; raises `UserError` when there is no such backend."
+    "Run calls on a joblib backend; raises `UserError` for an unknown or missing backend."
     more: dict[str, Any] = {"scheduler_host": address} if backend == "dask" and address else {}
     if backend == "loky":
         # joblib keeps idle processes, and their memory, for five minutes
