@@ -277,10 +277,10 @@ def refusals_say_why(root: Path, book: list[Notebook]) -> Iterator[str]:
 # --- words and code that must not appear -----------------------------------------------------------------------------
 
 WORDS = {
-    r"tumour|colour|grey\b|neighbour|centre\b|normalis|standardis|optimis|labelled|learnt": "American spelling",
+    r"tumour|colour|grey\b|neighbour|centre\b|normalis|standardis|optimis(?:e|ation|ing)|labelled|learnt": "American spelling",
     r"\b(trivial rule|thinned networks?|twins?|healed)\b": "the field's word (see nbs/glossary)",
     r"\b(sick|healthy) slices?\b": "tumor-positive or tumor-negative slice",
-    r"\b(is|are) no (?!longer|more|less|different|better|worse|fewer)[a-z]+": "is not a …",
+    r"(?<!there )\b(is|are) no (?!longer|more|less|different|better|worse|fewer)[a-z]+": "is not a …",
     r"\((?:protocol |check )?[PDMTUVN]\d{1,2}\)|\b[Cc]heck [PDMTUVN]\d\b|\b[Pp]rotocol P\d\b": "what the check does",
     r"\ba comparable project\b|\bthe prior work\b|\bthe work this one follows\b": "a citation with a link",
     r"\bthis room\b|\bhouse rules?\b": "notebook, module; conventions",
