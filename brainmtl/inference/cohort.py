@@ -25,8 +25,8 @@ from ..data.cases import files_below
 from ..data.io import IMAGE_SUFFIXES, VOLUME_SUFFIXES, Scan, safe_name, strip_suffix
 from ..data.preprocess import Prepared
 from ..data.sources import BRATS_ENDS, BRATS_NAME
-from ..files import UserError, atomic_path, fingerprint, read_json, write_json
-from .predict import Predictor, name_warnings, printable
+from ..files import UserError, atomic_path, fingerprint, printable, read_json, write_json
+from .predict import Predictor, name_warnings
 from .result import NOTICE, TABLE_COLUMNS, PredictionResult, table_row
 
 # %% ../../nbs/inference/58_cohort.ipynb #4cc28618

@@ -19,12 +19,12 @@ import brainmtl
 from ..data.preprocess import PREPROCESS_VERSION, Prepared, prepare_scan
 from ..data.io import Scan, read_input
 from ..data.sources import read_case_folder
-from ..files import CheckpointError
+from ..files import CheckpointError, printable
 from .brain_check import looks_like_brain
 from .explain import gradcam
 from .mc_dropout import enable_dropout, predictive_stats, probability
 from .postprocess import InferenceConfig, case_probability
-from .result import PredictionResult, printable
+from .result import PredictionResult
 from ..models.model import load_checkpoint, optimize_for_inference, predict_batch
 from ..runtime import choose_runtime
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Color', 'PREDICTION_COLOR', 'REFERENCE_COLOR', 'GRADCAM_COLOR', 'UNCERTAINTY_COLOR', 'COLORS', 'OPACITY', 'MAX_STD',
            'LABEL_INTENT', 'NOTICE', 'TABLE_COLUMNS', 'blend', 'outline', 'uncertainty_layer', 'overlay', 'nifti_mask',
-           'PredictionResult', 'printable', 'table_row']
+           'PredictionResult', 'table_row']
 
 # %% ../../nbs/inference/54_result.ipynb #ea123300
 from dataclasses import dataclass
@@ -332,13 +332,6 @@ def _plain(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 # %% ../../nbs/inference/54_result.ipynb #7a5b1f8c
-def printable(
-    text: object,  # a file name or a message that holds one
-) -> str:  # can be encoded as UTF-8
-    "Replace the bytes of a file name that are not UTF-8 by the replacement character."
-    return str(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
 TABLE_COLUMNS = (
     "file",
     "kind",
