@@ -12,7 +12,7 @@ config = ConfigParser(delimiters=["="])
 config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 extras = {key.removesuffix("_requirements"): cfg[key].split() for key in cfg if key.endswith("_requirements")}
-extras["dev"] += extras["serve"] + extras["app"] + extras["openvino"]
+extras["dev"] += extras["dicom"] + extras["serve"] + extras["app"] + extras["openvino"]
 
 
 class BuildWithCheckpoint(build_py):
