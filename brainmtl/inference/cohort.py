@@ -178,13 +178,13 @@ def predict_files(
     progress: bool = True,  # show a bar with the time left?
     axcodes: str | None = None,  # orientation such as RAS for NIfTI headers that have none
 ) -> CohortReport:  # rows and counts
-    "Predict for every scan, resuming an earlier run; raises `UserError` when there is no scan or the disk is full."
+    "Predict for every scan, resuming an earlier run; raises `UserError` without any scan and when the disk is full."
     out = Path(out)
     predictor = as_predictor(model, device)
     inputs = find_inputs(items, predictor.modalities)
     if not inputs.paths:
         hint = "give image or NIfTI files, or a folder that holds them"
-        raise UserError("there is no scan to predict", ", ".join(map(printable, items)) or "an empty list", hint)
+        raise UserError("no scan was found", ", ".join(map(printable, items)) or "an empty list", hint)
     (out / "records").mkdir(parents=True, exist_ok=True)
     for torn in [*out.glob(".*.part"), *out.glob("records/.*.part")]:
         torn.unlink()  # an earlier run was killed while it wrote this file
@@ -249,7 +249,7 @@ def page_row(
     if row["error"] is not None:
         return f'<tr><td></td><td>{name}</td><td colspan="4">{escape(str(row["error"]))}</td></tr>'
     image = f'<img src="{escape(written["overlay"])}" loading="lazy" alt="key slice of {name}">'
-    ml = "" if row["tumor_ml"] is None or not row["tumor_px"] else f"{row['tumor_ml']:.1f}"
+    ml = "" if row["tumor_ml"] is None else f"{row['tumor_ml']:.1f}"
     return (
         f'<tr><td>{image}</td><td><a href="{escape(written["mask"])}">{name}</a></td><td>{escape(row["text"])}</td>'
         f'<td class="n">{row["probability"]:.2f}</td><td class="n">{ml}</td><td>{escape(row["warnings"])}</td></tr>'

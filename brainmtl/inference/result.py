@@ -136,7 +136,7 @@ class PredictionResult:
 
     def __repr__(self) -> str:
         volume = "" if self.tumor_ml is None else f", {self.tumor_ml:.1f} mL"
-        return f"{self.name}: {self.text}, probability {self.p:.2f}{volume if self.detected else ''}"
+        return f"{self.name}: {self.text}, probability {self.p:.2f}{volume}"
 
     @property
     def kind(self) -> str:  # "image" or "volume"
@@ -197,10 +197,10 @@ class PredictionResult:
         return int(self.mask.sum(dtype=np.int64))
 
     @property
-    def tumor_ml(self) -> float | None:  # mL; None where the size of a voxel is unknown
+    def tumor_ml(self) -> float | None:  # mL; None: no tumor was detected, or the size of a voxel is unknown
         "Volume of the mask."
         voxel_ml = self.prepared.geometry.voxel_ml
-        return None if voxel_ml is None else self.tumor_px * voxel_ml
+        return None if voxel_ml is None or not self.detected else self.tumor_px * voxel_ml
 
     @property
     def key_slice(self) -> int:  # axial slice
