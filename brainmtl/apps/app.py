@@ -102,14 +102,14 @@ def _load(model: str | None, device: str | None) -> tuple[Predictor, Lock]:
     return Predictor(model, device), Lock()
 
 
-def _predict(predictor: Predictor, lock: Lock, name: str, data: bytes) -> PredictionResult | str:
+def _predict(predictor: Predictor, lock: Lock, name: str, data: bytes, **options: str) -> PredictionResult | str:
     "The result for a file, from this tab's memory if it was predicted before; a sentence if there is none."
     known = st.session_state.setdefault("results", {})
-    key = name, sha256(data).hexdigest()
+    key = name, sha256(data).hexdigest(), *options.items()
     if key not in known:
         with lock:
             try:
-                known[key] = predictor.predict(data, MC_SAMPLES if _has_dropout(predictor) else 0, name)
+                known[key] = predictor.predict(data, MC_SAMPLES if _has_dropout(predictor) else 0, name, **options)
             except UserError as e:
                 known[key] = str(e)
             except Exception as e:
@@ -147,14 +147,17 @@ def page(
 def _prediction(predictor: Predictor, lock: Lock) -> None:
     "Upload, table of several files, one file in detail."
     # no list of suffixes: the readers decide by content
-    files = st.file_uploader("Axial brain MRI: images or volumes", accept_multiple_files=True)
+    files = st.file_uploader("Brain MRI: images or volumes", accept_multiple_files=True)
+    with st.expander("Options"):
+        axcodes = st.text_input("Orientation, for example RAS, of volumes whose header has none").strip()
+    options = {"axcodes": axcodes} if axcodes else {}
     if not files:
         return st.info(f"Drop one or more files here. The model needs {', '.join(predictor.modalities)}.")
     bar = st.progress(0.0, "Predicting")
     results = {}
     for n, f in enumerate(files, 1):
         name = f.name if f.name not in results else f"{f.name} ({n})"
-        results[name] = _predict(predictor, lock, name, f.getvalue())
+        results[name] = _predict(predictor, lock, name, f.getvalue(), **options)
         bar.progress(n / len(files), f"{n} of {len(files)}")
     bar.empty()
     if len(results) > 1:
