@@ -92,15 +92,21 @@ def _count_frames(image: Image.Image) -> int:
 def _open_image(file: Source, name: str) -> Iterator[Image.Image]:
     "An image by its content; refuses more than `MAX_PIXELS` before anything is decoded, and more than one frame."
     with reading(name, "image"), open_stream(file, name) as stream:
+        head = stream.read(4)
+        stream.seek(0)
         image: Image.Image
         try:
+            # Pillow warns about every tag of a big-endian BigTIFF and then gives up
+            if head == b"MM\0+":
+                raise UnidentifiedImageError("big-endian BigTIFF")
             image = Image.open(stream, formats=IMAGE_FORMATS)
         except UnidentifiedImageError:
             stream.seek(0)
-            head = stream.read(4)
-            # Four bytes per pixel at least are few enough to read whole
-            data = head + stream.read(8 * MAX_PIXELS) if TIFF_START.match(head) else b""
+            data = stream.read(8 * MAX_PIXELS + 2**20) if TIFF_START.match(head) else b""
             values = _plain_tiff(data) if data else None
+            if values is None and data:
+                hint = "save it as PNG, or as an uncompressed gray TIFF"
+                raise FormatError(f"{name} is a TIFF of a kind that is not read", hint=hint) from None
             if values is None:
                 raise
             image = Image.fromarray(values)
@@ -117,7 +123,7 @@ def _open_image(file: Source, name: str) -> Iterator[Image.Image]:
 
 # %% ../../nbs/data/10b_images.ipynb #cb3dcd58
 LGG_CHANNELS = ("t1", "flair", "t1ce")
-LGG_SLICE = re.compile(r"TCGA_\w\w_\w{4}_\d{8}_\d+(\.tiff?)?", re.IGNORECASE)
+LGG_SLICE = re.compile(r"TCGA_\w\w_\w{4}_\d{8}_\d+(\.\w+)?", re.IGNORECASE)
 # Fractions of the brightest value and of all pixels. Of 412 class-folder images 4 exceed both (colored marks), of the
 # slices of kaggle_3m with three sequences nearly all; tinted scans and JPEG artifacts stay below
 COLOR_STEP = 0.16
