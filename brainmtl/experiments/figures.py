@@ -92,9 +92,11 @@ def score_figure(
             other = key_scores(baselines["baselines"][name]["evaluation"], panel)
             _dots(ax, other, rows, 0.18, color=BASELINE, marker="D", mfc="white", label=f"baseline: {name}")
         handles = dict(zip(*ax.get_legend_handles_labels()[::-1]))
-        below = dict(loc="upper left", bbox_to_anchor=(0, -0.42 / (0.42 * len(rows) + 0.3)), ncols=2)
+        below = dict(loc="upper left", bbox_to_anchor=(0, -0.32 / (0.5 * n)), ncols=2)
         ax.legend(handles.values(), handles.keys(), fontsize=8, frameon=False, borderpad=0, **below)
-        labels = [f"{s.replace(': ', chr(10))}\nn = {x.n}, {x.clusters} groups" for s, x in ours.items()]
+        labels = [f"{s}\nn = {x.n}, {x.clusters} groups" for s, x in ours.items()]
+        if rows[-1].startswith("mean over"):  # its clusters are those of the smallest source
+            labels[-1] = f"{rows[-1].replace(': ', chr(10))}\nn = {ours[rows[-1]].n}"
         ax.set(yticks=range(len(rows)), xlim=(-0.03, 1.03), ylim=(len(rows) - 0.4, -0.6))
         ax.set_yticklabels(labels, fontsize=8)
         ax.set_title(panel, loc="left", fontsize=10)
@@ -239,7 +241,7 @@ def example_figure(
     model, meta = load_checkpoint(checkpoint, runtime)
     config = InferenceConfig.from_meta(meta)
     picked = example_cases(slices)
-    fig, axes = plt.subplots(2, max(1, len(picked)), figsize=(7.5, 5.3), squeeze=False, layout="constrained")
+    fig, axes = plt.subplots(2, max(1, len(picked)), figsize=(6.4, 4.5), squeeze=False, layout="constrained")
     for column, (name, (source, case, dice)) in zip(axes.T, picked.items()):
         rows = slices[(slices.source == source) & (slices.case == case)].row.to_numpy()
         about, probability, _ = next(iter(predict_cases(model, store, rows, runtime, config)))

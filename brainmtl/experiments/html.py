@@ -39,6 +39,7 @@ nav a{display:block;padding:.12rem 0;text-decoration:none} nav a:hover{text-deco
 @media (min-width:1180px){main{margin-left:max(16rem,calc(50vw - 30rem))}
  nav{position:fixed;left:max(0rem,calc(50vw - 46rem));top:0;width:14rem;height:100vh;overflow:auto;columns:1;
  margin:0;padding:1.6rem 1rem;border:0}}
+@media (max-width:640px){figure:has(.chart){overflow-x:auto} img.chart{max-width:none;width:40rem}}
 @media print{nav{display:none} main{max-width:none;margin:0;padding:0} body{font-size:10.5pt}
  h2,h3{break-after:avoid} figure,tr,blockquote{break-inside:avoid} table{font-size:7.5pt} .scroll{overflow:visible}
  details{border:0;padding:0} details::details-content{content-visibility:visible;block-size:auto}}
@@ -63,7 +64,9 @@ def _figure(match: re.Match, folder: Path) -> str:
         image = f'<img{kind} src="data:image/png;base64,{data}" alt="{text}">'
     else:
         image = f'<img src="{source}" alt="{text}">'
-    return f'<figure>{image}<figcaption aria-hidden="true">{text}</figcaption></figure>'
+    # on a phone a chart is wider than the screen and scrolls, which has to be possible by keyboard, too
+    focus = ' tabindex="0"' if "chart" in image[:20] else ""
+    return f'<figure{focus}>{image}<figcaption aria-hidden="true">{text}</figcaption></figure>'
 
 
 def to_html(

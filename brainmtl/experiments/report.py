@@ -39,7 +39,7 @@ from brainmtl.experiments.figures import (
     score_figure,
 )
 from .html import to_html
-from .run_files import RunFiles, describe_data, read_run
+from .run_files import NOT_ON_FILE, RunFiles, describe_data, read_run
 from brainmtl.experiments.sections import (
     calibration_section,
     classification_section,
@@ -105,9 +105,7 @@ def examples_text(
     run: RunFiles,  # files of a run
 ) -> str:  # Markdown; "" when no strip of examples may be shown or was drawn
     "Show the strip of examples: of phantoms always, of patients only on request."
-    text = (
-        "Best, median and worst case: slices, and below them predicted masks (orange) with reference outlines (white)"
-    )
+    text = "Best, median and worst case: slices, and below them predicted masks (orange) with reference outlines (blue)"
     for name in (PHANTOM_EXAMPLES, *([PATIENT_EXAMPLES] if run.pictures else [])):
         if (run.folder / "figures" / name).is_file():
             return f"![{text}](figures/{name})"
@@ -138,7 +136,8 @@ def summary_section(
         text = "Dice per scan and AUC with 95 % intervals, per source, beside the best non-learned baseline"
         parts.append(save_figure(score_figure(run.evaluation, run.baselines), run.folder, "scores", text))
     parts += [examples_text(run), *warnings_text(run)]
-    parts.append("\n".join(plain_sentences(run.evaluation)) if run.evaluation else run.missing("evaluation.json"))
+    if run.evaluation:
+        parts.append("\n".join(plain_sentences(run.evaluation)))
     parts += [_claims_text(run), "**Research only, not for diagnosis.**"]
     return "\n\n".join(filter(None, parts))
 
@@ -174,7 +173,11 @@ def report_markdown(
     of = get_path(run.evaluation, "checkpoint") or {}
     made_from = f"Made from the files in `results/{run.run}`"
     lead = made_from + (f", checkpoint `{of['name']}`, weights `{of['weights_hash']}`." if of else ".")
-    parts = [f"## {title}\n\n{section(run)}" for title, section in SECTIONS.items()]
+    texts = {title: section(run) for title, section in SECTIONS.items()}
+    missing = [f"- {title}: {text}" for title, text in texts.items() if text.startswith(NOT_ON_FILE)]
+    parts = [f"## {title}\n\n{text}" for title, text in texts.items() if not text.startswith(NOT_ON_FILE)]
+    if missing:
+        parts.append("## Not on file\n\n" + "\n".join(missing))
     return "\n\n".join([f"# Run {plain(run.run)}", lead, *parts]) + "\n"
 
 # %% ../../nbs/experiments/79_report.ipynb #db0ba409
