@@ -241,13 +241,17 @@ def training_section(
 def log_section(
     run: RunFiles,  # files of a run
 ) -> str:  # Markdown
-    "Repeat the log of ideas."
-    path = run.folder.parent / "log.csv"
+    "Repeat the log of experiments."
+    path = run.folder.parent / "log.md"
     if not path.is_file():
-        return f"*Not on file:* `results/log.csv`, with the columns {', '.join(LOG_COLUMNS)}."
+        return f"*Not on file:* `results/log.md`, with entries of {', '.join(LOG_COLUMNS)}."
     rows = [{k: plain(v) for k, v in row.items()} for row in read_log(path)]
     lead = "*What was tried? Ideas that did not help are results as well.*"
-    return f"{lead}\n\n{fold(f'Ideas: {len(rows)}', markdown_table(rows))}" if rows else "No idea was logged yet."
+    return (
+        f"{lead}\n\n{fold(f'Experiments: {len(rows)}', markdown_table(rows))}"
+        if rows
+        else "No experiment was logged yet."
+    )
 
 # %% ../../nbs/experiments/77_control_sections.ipynb #dfc2a277
 def cost_section(

@@ -151,21 +151,26 @@ def measure_cost(
     return {**parts, "both, shared": total, "two networks": {k: v + parts["encoder"][k] for k, v in total.items()}}
 
 # %% ../../nbs/experiments/73_run_files.ipynb #a3313599
-LOG_COLUMNS = ("date", "idea", "change", "n", "result", "verdict")  # of results/log.csv
+LOG_COLUMNS = ("date", "question", "change", "n", "result", "verdict")  # of an entry in results/log.md
 
 
 def read_log(
-    path: str | Path,  # results/log.csv
-) -> list[dict[str, str]]:  # its rows, the oldest first
-    "Read the log of ideas; raises `UserError` for other columns and for dates that are not ISO 8601."
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if tuple(table) != LOG_COLUMNS:
-        wanted = f"{path} must have the columns {', '.join(LOG_COLUMNS)}"
-        raise UserError(wanted, got=", ".join(table), hint="fix the header line")
-    wrong = [d for d in table.date if not re.fullmatch(r"\d{4}-\d\d-\d\d", d)]
-    if wrong:
-        raise UserError(f"{path}: dates must be ISO 8601, for example 2026-11-24", got=wrong[0])
-    return table.sort_values("date", kind="stable").to_dict("records")
+    path: str | Path,  # results/log.md: per entry a heading `## DATE: QUESTION`, then **Change.**, **n.**, …
+) -> list[dict[str, str]]:  # its entries, the oldest first
+    "Read the log of experiments; raises `UserError` for an incomplete entry or a date that is not ISO 8601."
+    entries = []
+    for section in re.split(r"(?m)^## ", Path(path).read_text(encoding="utf-8"))[1:]:
+        heading, _, body = section.partition("\n")
+        date, _, question = heading.partition(": ")
+        if not re.fullmatch(r"\d{4}-\d\d-\d\d", date):
+            raise UserError(f"{path}: dates must be ISO 8601, for example `## 2026-11-24: Question`", got=heading)
+        # a part ends where the next one begins
+        parts = dict(re.findall(r"(?s)\*\*(\w+)\.\*\*\s*(.*?)\s*(?=\n\*\*|\Z)", body))
+        entry = dict(date=date, question=question) | {k.lower(): " ".join(v.split()) for k, v in parts.items()}
+        if missing := [k for k in LOG_COLUMNS if not entry.get(k)]:
+            raise UserError(f"{path}: the entry of {date} has no {', '.join(missing)}", hint="write **Verdict.** …")
+        entries.append({k: entry[k] for k in LOG_COLUMNS})
+    return sorted(entries, key=lambda entry: entry["date"])
 
 # %% ../../nbs/experiments/73_run_files.ipynb #5416a3be
 def _example_source(source: str, seed: int, overlap: float, patients: int, n: int, masked: bool) -> pd.DataFrame:
@@ -288,6 +293,12 @@ def example_run(
     save_recipe(build_recipe(recipe), folder / "recipe.yaml")
     steps = dict(stage=["seg_warmup", "joint"], step=[10, 10], train_seg=[0.9, 0.5], train_cls=[0, 0.6])
     pd.DataFrame(steps | dict(val_dice=[0.3, 0.6], val_auc=[np.nan, 0.8])).to_csv(folder / "history.csv", index=False)
-    row = "2026-11-23,flip at test time,evaluate.flip=true,12 patients,Dice +0.002,no difference shown"
-    (folder.parent / "log.csv").write_text(f"{','.join(LOG_COLUMNS)}\n{row}\n", encoding="utf-8")
+    entry = [
+        "## 2026-11-23: Does flip augmentation at test time help?",
+        "**Change.** `evaluate.flip=true`",
+        "**n.** 12 patients",
+        "**Result.** Dice +0.002",
+        "**Verdict.** no difference shown",
+    ]
+    (folder.parent / "log.md").write_text("\n\n".join(entry) + "\n", encoding="utf-8")
     return read_run(run, root)
