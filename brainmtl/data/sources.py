@@ -267,7 +267,9 @@ class Source(Protocol):
 
     problems: list[UserError]
 
-    def find(self) -> list[Case]: ...
+    def find(self) -> list[Case]:  # in a fixed order
+        "Find the cases, and list in `problems` what is left out; raises `UserError` when there is none."
+        ...
 
 
 def _named(text: str | Path, default: str) -> tuple[str, str]:

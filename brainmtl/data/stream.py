@@ -121,7 +121,7 @@ def open_stream(
 def reading(
     name: str,  # what to call the file in messages
     expected: str,  # what it should be, e.g. "image"
-) -> Iterator[None]:
+) -> Iterator[None]:  # nothing; the files are read inside
     "Turn whatever Pillow, nibabel or a decompressor raises for a damaged file into a `FormatError`."
     try:
         yield
