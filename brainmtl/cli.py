@@ -213,13 +213,16 @@ def predict(
     device: str | None = None,  # cpu, cuda, cuda:1 or mps; default: the fastest available
     backend: str = "torch",  # torch, or openvino (CPU, needs the extra `openvino`): lower latency for single slices
     axcodes: str | None = None,  # orientation such as RAS for NIfTI headers that have none
+    series: str
+    | None = None,  # of DICOM: number or part of the description of the series; default: the model's sequence
 ) -> dict[str, Any]:  # one line per file
     "Segment and classify scans. Probability of tumor and mask of each; research use, not for diagnosis."
     from brainmtl.inference.backends import open_predictor
     from brainmtl.inference.cohort import predict_files
     from brainmtl.inference.result import NOTICE
 
-    made = predict_files(files, out, open_predictor(model, device, backend), mc_samples=mc_samples, axcodes=axcodes)
+    predictor = open_predictor(model, device, backend)
+    made = predict_files(files, out, predictor, mc_samples=mc_samples, axcodes=axcodes, series=series)
 
     def line(row):
         if row["error"]:

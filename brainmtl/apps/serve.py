@@ -39,7 +39,7 @@ from brainmtl.apps.uploads import (
     listen,
     read_uploads,
 )
-from ..data.io import file_kind
+from ..data.io import KIND_BYTES, file_kind
 from ..files import FormatError, UserError, need_extra
 from ..inference.cohort import as_predictor
 from ..inference.predict import Predictor

@@ -20,9 +20,9 @@ from fastcore.basics import listify
 from scipy.ndimage import binary_fill_holes
 
 from .images import LGG_CHANNELS, check_labels, decode_image, read_channels, read_mask
-from .io import Scan
+from .io import Scan, read_input
 from .nifti import MAX_SHIFT, Volume, grid_shift, read_nifti
-from .stream import VOLUME_SUFFIXES, file_kind, open_stream, reading
+from .stream import KIND_BYTES, VOLUME_SUFFIXES, file_kind, open_stream, reading
 from ..files import FormatError, UserError
 
 # %% ../../nbs/data/12_cases.ipynb #ca6e2460
@@ -164,14 +164,23 @@ class Case:
 
 # %% ../../nbs/data/12_cases.ipynb #4b53c41d
 def _is_volume(path: Path) -> bool:
-    "Is it a NIfTI file, by its content?"
+    "Is it a NIfTI file or DICOM, by its content? A folder is DICOM."
+    if path.is_dir():
+        return True
     with reading(str(path), "file"), open_stream(path, str(path)) as stream:
-        return file_kind(stream.read(12), str(path)) == "volume"
+        return file_kind(stream.read(KIND_BYTES), str(path)) != "image"
+
+
+def _read_volume(path: Path, modality: str, axcodes: str | None) -> Volume:
+    "A NIfTI file, or one series of a DICOM file, folder or zip."
+    scan = read_input(path, (modality,), str(path), axcodes)
+    assert scan.affine is not None and scan.header is not None
+    return Volume(scan.image[0], scan.affine, scan.header, scan.warnings)
 
 
 def _read_volumes(case: Case, modalities: tuple[str, ...], paths: list[Path]) -> Scan:
-    "NIfTI: one file per channel."
-    first, *others = [read_nifti(p, axcodes=case.axcodes) for p in paths]
+    "NIfTI or DICOM: one file, or one series, per channel."
+    first, *others = [_read_volume(p, m, case.axcodes) for p, m in zip(paths, modalities, strict=True)]
     labels = [read_nifti(p, whole=True, axcodes=case.axcodes) for p in case.masks]
     for path, volume in zip((*paths[1:], *case.masks), (*others, *labels), strict=True):
         _check_grid(path, volume, paths[0], first)

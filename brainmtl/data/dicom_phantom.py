@@ -67,6 +67,7 @@ def write_dicom(
     multiframe: bool = False,  # one file for all slices (Enhanced MR) instead of one for each?
     description: str = "AX T2 FLAIR",  # SeriesDescription
     number: int = 1,  # SeriesNumber; also makes the UIDs
+    study: int = 1,  # of the same patient; also makes the UIDs
 ) -> list[Path]:  # the files
     "Write a volume as a DICOM series of the invented patient `PATIENT`."
     need_extra("writing DICOM", "dicom", "pydicom")
@@ -82,7 +83,7 @@ def write_dicom(
     places = [[float(x) for x in (lps @ [0, 0, k, 1])[:3]] for k in range(len(slices))]
 
     def uid(*of: Any) -> str:
-        return generate_uid(entropy_srcs=["phantom", *map(str, of)])
+        return generate_uid(entropy_srcs=["phantom", str(study), *map(str, of)])
 
     tags = dict(
         SeriesNumber=number, SeriesDescription=description, StudyInstanceUID=uid(), SeriesInstanceUID=uid(number)

@@ -22,9 +22,12 @@ from .images import image_size as image_size
 from .images import read_channels as read_channels
 from .images import read_image as read_image
 from .images import read_mask as read_mask
+from .dicom import read_dicom as read_dicom
+from .nifti import MAX_SHIFT, grid_shift
 from .nifti import MAX_VOXELS as MAX_VOXELS
 from .nifti import Volume as Volume
 from .nifti import read_nifti as read_nifti
+from .stream import KIND_BYTES as KIND_BYTES
 from .stream import IMAGE_FORMATS as IMAGE_FORMATS
 from .stream import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from .stream import VOLUME_SUFFIXES as VOLUME_SUFFIXES
@@ -62,11 +65,26 @@ def _scan_of_array(x: np.ndarray, modalities: tuple[str, ...], name: str, warnin
     return Scan(x.astype(np.float32), None, None, modalities, None, warnings)
 
 
+def _scan_of_dicom(source: Any, modalities: tuple[str, ...], series: str | None, name: str) -> Scan:
+    "One series per modality, on one grid."
+    volumes = [read_dicom(source, m, series, name) for m in modalities]
+    first = volumes[0]
+    for m, volume in zip(modalities, volumes, strict=True):
+        if (
+            volume.data.shape != first.data.shape
+            or grid_shift(volume.affine, first.affine, first.data.shape).max() > MAX_SHIFT
+        ):
+            raise FormatError(f"{name} must hold {m} on the grid of {modalities[0]}", hint="resample the series")
+    warnings = tuple(dict.fromkeys(w for v in volumes for w in v.warnings))
+    return Scan(np.stack([v.data for v in volumes]), None, first.affine, modalities, None, warnings, first.header)
+
+
 def read_input(
-    item: Any,  # a `Scan`, an array, bytes, an open binary file, or the path of an image or NIfTI file
+    item: Any,  # a `Scan`, an array, bytes, an open binary file, or the path of an image, NIfTI or DICOM file, folder, zip
     modalities: Sequence[str] = ("flair",),  # the sequences the model needs
     name: str | None = None,  # what to call it in messages; None: its file name
     axcodes: str | None = None,  # orientation such as RAS for a NIfTI header that has none
+    series: str | None = None,  # of DICOM: number, UID or part of the description; None: by the sequence
 ) -> Scan:  # on the input's own grid
     "Read an input of any kind; arrays are (rows, columns), (X, Y, Z) or (C, X, Y, Z). Raises `FormatError`."
     modalities = tuple(modalities)
@@ -77,8 +95,12 @@ def read_input(
     if not isinstance(item, (str, Path, bytes, bytearray, memoryview)) and not hasattr(item, "seek"):
         raise UserError("the input must be a path, bytes, an open file, an array or a Scan", type(item).__name__)
     name = name or (Path(item).name if isinstance(item, (str, Path)) else "the file")
+    if isinstance(item, (str, Path)) and Path(item).is_dir():
+        return _scan_of_dicom(item, modalities, series, name)
     with reading(name, "file"), open_stream(item, name) as stream:
-        kind = file_kind(stream.read(12), name)
+        kind = file_kind(stream.read(KIND_BYTES), name)
+        if kind in ("dicom", "zip"):
+            return _scan_of_dicom(item, modalities, series, name)
         if len(modalities) != 1:
             raise UserError(
                 f"the model needs {', '.join(modalities)}, and {name} holds one sequence",

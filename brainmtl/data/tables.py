@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .cases import Case, files_below, is_nifti, patient_in, some, unique_cases
+from .dicom_series import find_studies
 from .images import image_size
-from .stream import IMAGE_SUFFIXES, file_kind, open_stream, reading, safe_name, strip_suffix
+from .stream import IMAGE_SUFFIXES, KIND_BYTES, file_kind, open_stream, reading, safe_name, strip_suffix
 from ..files import FormatError, UserError
 
 # %% ../../nbs/data/12b_tables.ipynb #c5e798b6
@@ -99,9 +100,11 @@ def read_rows(
 
 
 def _kind(path: Path) -> str:
-    "Image or volume, by the content of the file."
+    "Image or volume, by the content of the file; a folder is a DICOM study."
+    if path.is_dir():
+        return "volume"
     with reading(str(path), "file"), open_stream(path, str(path)) as stream:
-        return file_kind(stream.read(12), str(path))
+        return "image" if file_kind(stream.read(KIND_BYTES), str(path)) == "image" else "volume"
 
 
 @dataclass
@@ -136,7 +139,9 @@ class TableSource:
         mask = Path(self.table).parent / row["mask"] if row.get("mask") else None
         if not paths:
             raise UserError("no image is named", hint="fill the cell, or remove the line")
-        missing = [p for p in (*paths.values(), *([mask] if mask else [])) if not p.is_file()]
+        missing = [p for p in paths.values() if not p.exists()]
+        if mask and not mask.is_file():
+            missing.append(mask)
         if missing:
             raise UserError(f"{missing[0]} does not exist", hint="paths start at the folder of the table")
         first = next(iter(paths.values()))
@@ -279,7 +284,7 @@ class NegativeSource:
         root = Path(self.folder)
         files = files_below(root, self.problems)
         scans: dict[str, dict[str, Path]] = defaultdict(dict)
-        cases = []
+        cases = [self._case(str(p.relative_to(root)), {"any": p}, "volume") for p in find_studies(root)]
         for path in files:
             below = strip_suffix(str(path.relative_to(root)))
             if is_nifti(path) and re.split(r"[_-]", below.lower())[-1] not in (*MASK_SUFFIXES, "segm", "brainmask"):
@@ -296,7 +301,9 @@ class NegativeSource:
         cases += [self._case(stem, images, "volume") for stem, images in scans.items()]
         if cases or self.problems:
             return unique_cases(sorted(cases, key=lambda c: c.case))
-        raise UserError(f"{root} has no scan or image", some(f.name for f in files), "give a folder with NIfTI files")
+        raise UserError(
+            f"{root} has no scan or image", some(f.name for f in files), "give a folder with NIfTI files or DICOM"
+        )
 
     def _case(self, stem: str, images: dict[str, Path], kind: str) -> Case:
         case = f"{self.name}-{safe_name(stem)}"

@@ -22,6 +22,8 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ..data.cases import files_below
+from ..data.dicom_seg import write_seg
+from ..data.dicom_series import find_studies, is_dicom
 from ..data.io import IMAGE_SUFFIXES, VOLUME_SUFFIXES, Scan, safe_name, strip_suffix
 from ..data.preprocess import Prepared
 from ..data.sources import BRATS_ENDS, BRATS_NAME
@@ -63,6 +65,7 @@ def find_inputs(
 
 
 def _search(folder: Path, modalities: Sequence[str], found: Inputs) -> None:
+    found.paths += find_studies(folder)
     files = [p for p in files_below(folder) if p.name.lower().endswith((*VOLUME_SUFFIXES, *IMAGE_SUFFIXES))]
     if len(modalities) > 1:
         sequences: dict[Path, set[str]] = {}
@@ -116,12 +119,13 @@ def record_key(
     predictor: Predictor,  # the model
     mc_samples: int = 0,  # of the run
     axcodes: str | None = None,  # of the run
+    series: str | None = None,  # of the run
 ) -> str:  # 16 hexadecimal digits
     "Hash what the record of a scan depends on."
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     facts = [[p.name, p.stat().st_size, p.stat().st_mtime_ns] if p.exists() else [p.name, None] for p in files]
     named = [[printable(name), *rest] for name, *rest in facts]
-    return fingerprint([RECORD_VERSION, printable(path), named, predictor.model_card, mc_samples, axcodes])
+    return fingerprint([RECORD_VERSION, printable(path), named, predictor.model_card, mc_samples, axcodes, series])
 
 
 def _saved_record(file: Path, key: str, out: Path) -> dict[str, Any] | None:
@@ -177,6 +181,7 @@ def predict_files(
     mc_samples: int = 0,  # MC-dropout samples for the uncertainty, at least 2; 0: no uncertainty
     progress: bool = True,  # show a bar with the time left?
     axcodes: str | None = None,  # orientation such as RAS for NIfTI headers that have none
+    series: str | None = None,  # of DICOM: number, UID or part of the description; None: by the sequence
 ) -> CohortReport:  # rows and counts
     "Predict for every scan, resuming an earlier run; raises `UserError` without any scan and when the disk is full."
     out = Path(out)
@@ -189,11 +194,11 @@ def predict_files(
     for torn in [*out.glob(".*.part"), *out.glob("records/.*.part")]:
         torn.unlink()  # an earlier run was killed while it wrote this file
     stems = dict(zip(inputs.paths, output_stems(inputs.paths)))
-    keys = {path: record_key(path, predictor, mc_samples, axcodes) for path in inputs.paths}
+    keys = {path: record_key(path, predictor, mc_samples, axcodes, series) for path in inputs.paths}
     todo = [p for p in inputs.paths if _saved_record(out / "records" / f"{stems[p]}.json", keys[p], out) is None]
     bar = tqdm(total=len(inputs.paths), initial=len(inputs.paths) - len(todo), disable=not progress, unit="scan")
     with bar:
-        for path, loaded in read_ahead(lambda path: _load(predictor, path, axcodes), todo):
+        for path, loaded in read_ahead(lambda path: _load(predictor, path, axcodes, series), todo):
             record: dict[str, Any] = {"file": printable(path)}
             if isinstance(loaded, UserError):
                 record["error"] = printable(loaded)
@@ -202,6 +207,9 @@ def predict_files(
             else:
                 record |= result.to_json()
                 record["written"] = result.save(out, stems[path])
+                if is_dicom(path):
+                    seg = write_seg(result.mask, path, out / f"{stems[path]}_mask.dcm", predictor.modalities[0], series)
+                    record["written"]["dicom_seg"] = seg.name
             write_json(out / "records" / f"{stems[path]}.json", {"key": keys[path], "record": record})
             bar.update()
     rows = write_tables(out, [out / "records" / f"{stems[p]}.json" for p in inputs.paths])
@@ -211,10 +219,12 @@ def predict_files(
     return CohortReport(out, rows, failed, len(rows) - len(todo), dict(inputs.left_out))
 
 
-def _load(predictor: Predictor, path: Path, axcodes: str | None) -> tuple[Scan, Prepared] | UserError:
+def _load(
+    predictor: Predictor, path: Path, axcodes: str | None, series: str | None
+) -> tuple[Scan, Prepared] | UserError:
     "Read and prepare a scan; whatever a damaged file causes becomes its one sentence, and the run continues."
     try:
-        return predictor.prepare(path, axcodes=axcodes)
+        return predictor.prepare(path, axcodes=axcodes, series=series)
     except UserError as e:
         return e
     except Exception as e:

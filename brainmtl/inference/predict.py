@@ -17,6 +17,7 @@ import torch
 
 import brainmtl
 from ..data.preprocess import PREPROCESS_VERSION, Prepared, prepare_scan
+from ..data.dicom_series import is_dicom
 from ..data.io import Scan, read_input
 from ..data.sources import read_case_folder
 from ..files import CheckpointError, printable
@@ -30,15 +31,16 @@ from ..runtime import choose_runtime
 
 # %% ../../nbs/inference/55_predict.ipynb #e70554d5
 def read_case(
-    item: Any,  # what `read_input` takes, or the path of a BraTS case folder
+    item: Any,  # what `read_input` takes, DICOM included, or the path of a BraTS case folder
     modalities: Sequence[str] = ("flair",),  # the sequences the model needs
     name: str | None = None,  # what to call it in messages; None: its file name
     axcodes: str | None = None,  # orientation such as RAS for a NIfTI header that has none
+    series: str | None = None,  # of DICOM: number, UID or part of the description; None: by the sequence
 ) -> Scan:  # on the input's own grid
     "Read an input of any kind, or the sequences of a BraTS case folder; raises `UserError` for an unreadable input."
-    if isinstance(item, (str, Path)) and Path(item).is_dir():
+    if isinstance(item, (str, Path)) and Path(item).is_dir() and not is_dicom(item):
         return read_case_folder(item, modalities, axcodes)
-    return read_input(item, modalities, name, axcodes)
+    return read_input(item, modalities, name, axcodes, series)
 
 # %% ../../nbs/inference/55_predict.ipynb #8d41686c
 # Words in file names of BraTS, BIDS and PACS exports, and the sequence that they mean
@@ -142,24 +144,26 @@ class Predictor:
 
     def predict(
         self,
-        item: Any,  # a path (image, NIfTI, BraTS case folder), bytes, an array or a `Scan`
+        item: Any,  # a path (image, NIfTI, DICOM file, folder or zip, BraTS case folder), bytes, an array or a `Scan`
         mc_samples: int = 0,  # MC-dropout samples for the uncertainty, at least 2; 0: no uncertainty
         name: str | None = None,  # what to call the input; None: its file name
         axcodes: str | None = None,  # orientation such as RAS for a NIfTI header that has none
+        series: str | None = None,  # of DICOM: number, UID or part of the description; None: by the sequence
     ) -> PredictionResult:  # the prediction
         "Predict for one input; raises `UserError` for an input that cannot be read."
         name = name or (Path(item).name if isinstance(item, (str, Path)) else "input")
-        return self.predict_scan(printable(name), *self.prepare(item, name, axcodes), mc_samples)
+        return self.predict_scan(printable(name), *self.prepare(item, name, axcodes, series), mc_samples)
 
     def prepare(
         self,
         item: Any,  # as for `predict`
         name: str | None = None,  # what to call the input; None: its file name
         axcodes: str | None = None,  # orientation such as RAS for a NIfTI header that has none
+        series: str | None = None,  # of DICOM: number, UID or part of the description; None: by the sequence
     ) -> tuple[Scan, Prepared]:  # on the input's own grid, and as the network receives it
         "Read and prepare one input without predicting; raises `UserError` for an input that cannot be read."
         name = name or (Path(item).name if isinstance(item, (str, Path)) else "input")
-        scan = read_case(item, self.modalities, name, axcodes)
+        scan = read_case(item, self.modalities, name, axcodes, series)
         scan = replace(scan, warnings=(*scan.warnings, *name_warnings(name, self.modalities)))
         return scan, prepare_scan(scan, self.size)
 
