@@ -225,7 +225,7 @@ class PredictionResult:
             ),
         }
         found = [sentence for sentence, applies in checks.items() if applies]
-        return list(dict.fromkeys([*found, *self.scan.warnings, *getattr(self.prepared, "warnings", ())]))
+        return list(dict.fromkeys([*found, *self.scan.warnings, *self.prepared.warnings]))
 
     def plane(
         self,
