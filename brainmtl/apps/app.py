@@ -24,9 +24,9 @@ import pandas as pd
 try:
     import streamlit as st
 except ModuleNotFoundError:
-    st = None
+    st = None  # type: ignore[assignment]
 
-from .uploads import listen
+from .uploads import Upload, join_series, listen
 from ..files import UserError, need_extra
 from ..data.io import safe_name, strip_suffix
 from ..inference.predict import Predictor
@@ -134,9 +134,10 @@ def page(
     st.title("Brain tumor segmentation and classification")
     st.caption(f"{NOTICE} Files stay in this machine's memory and are dropped when the tab is closed.")
     try:
-        predictor, lock = st.cache_resource(_load, show_spinner="Loading the model")(model, device)
+        predictor, lock = st.cache_resource(show_spinner="Loading the model")(_load)(model, device)
     except UserError as e:
-        return st.error(plain(str(e)))
+        st.error(plain(str(e)))
+        return
     prediction, about = st.tabs(["Prediction", "Model"])
     with prediction:
         _prediction(predictor, lock)
@@ -147,18 +148,21 @@ def page(
 def _prediction(predictor: Predictor, lock: Lock) -> None:
     "Upload, table of several files, one file in detail."
     # no list of suffixes: the readers decide by content
-    files = st.file_uploader("Brain MRI: images or volumes", accept_multiple_files=True)
+    files = st.file_uploader("Brain MRI: images, NIfTI volumes, DICOM files or a zip of them", accept_multiple_files=True)
     with st.expander("Options"):
         axcodes = st.text_input("Orientation, for example RAS, of volumes whose header has none").strip()
-    options = {"axcodes": axcodes} if axcodes else {}
+        series = st.text_input("DICOM series, by number or part of its description, if there are several").strip()
+    options = {k: v for k, v in (("axcodes", axcodes), ("series", series)) if v}
     if not files:
-        return st.info(f"Drop one or more files here. The model needs {', '.join(predictor.modalities)}.")
+        st.info(f"Drop one or more files here. The model needs {', '.join(predictor.modalities)}.")
+        return
     bar = st.progress(0.0, "Predicting")
     results = {}
-    for n, f in enumerate(files, 1):
-        name = f.name if f.name not in results else f"{f.name} ({n})"
-        results[name] = _predict(predictor, lock, name, f.getvalue(), **options)
-        bar.progress(n / len(files), f"{n} of {len(files)}")
+    uploads = join_series([Upload(f.name, f.getvalue()) for f in files])
+    for n, upload in enumerate(uploads, 1):
+        name = upload.name if upload.name not in results else f"{upload.name} ({n})"
+        results[name] = _predict(predictor, lock, name, upload.data, **options)
+        bar.progress(n / len(uploads), f"{n} of {len(uploads)}")
     bar.empty()
     if len(results) > 1:
         rows = table(results)
@@ -171,7 +175,8 @@ def _prediction(predictor: Predictor, lock: Lock) -> None:
 def _one(predictor: Predictor, lock: Lock, result: PredictionResult | str) -> None:
     "Line, warnings, slices, layers and mask of one file."
     if isinstance(result, str):
-        return st.error(plain(result))
+        st.error(plain(result))
+        return
     (st.warning if result.detected else st.success)(result_line(result))
     st.caption(calibration_note(predictor.model_card))
     for sentence in result.warnings:

@@ -161,7 +161,8 @@ def read_stored(
     if predictor and predictor.size != size:
         raise UserError(f"the model needs slices of {predictor.size} pixels", got=size, hint="prepare another store")
     images = np.stack([store.image(r) for r in rows]).astype(np.float32)
-    masks = np.stack([store.mask(r) for r in rows]) if about.has_mask.all() else None
+    found = [m for r in rows if (m := store.mask(r)) is not None]
+    masks = np.stack(found) if len(found) == len(rows) else None
     mm = [float(v) for v in str(about.spacing_mm.iloc[0]).split("/") if v]
     geometry = plan_geometry((size, size, len(rows)), None, size)
     geometry = replace(geometry, voxel_ml=float(np.prod(mm)) / 1000 if mm else None)
