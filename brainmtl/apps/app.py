@@ -148,7 +148,9 @@ def page(
 def _prediction(predictor: Predictor, lock: Lock) -> None:
     "Upload, table of several files, one file in detail."
     # no list of suffixes: the readers decide by content
-    files = st.file_uploader("Brain MRI: images, NIfTI volumes, DICOM files or a zip of them", accept_multiple_files=True)
+    files = st.file_uploader(
+        "Brain MRI: images, NIfTI volumes, DICOM files or a zip of them", accept_multiple_files=True
+    )
     with st.expander("Options"):
         axcodes = st.text_input("Orientation, for example RAS, of volumes whose header has none").strip()
         series = st.text_input("DICOM series, by number or part of its description, if there are several").strip()
