@@ -83,7 +83,7 @@ def bootstrap_draws(
     names, code = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=n)
     times = np.vstack([np.ones(len(names)), times])
-    # 2 million weights at once (16 MB) fit a processor's cache and make few calls
+    # 2 million weights (16 MB) at a time bound the memory
     step = max(1, 2_000_000 // len(code))
     parts = [stat(values, times[i : i + step, code]) for i in range(0, n + 1, step)]
     parts = [part if isinstance(part, dict) else {"value": part} for part in parts]

@@ -18,7 +18,7 @@ from ..intervals import Interval, bootstrap_ci, cls_intervals, ece_under_calibra
 from ..metrics import dice, iou, pooled_dice
 
 # %% ../../nbs/evaluation/59b_scores.ipynb #f547bfbe
-PENALTY_MM = 373.13  # distance of a missed tumor in BraTS 2023: the diagonal of its 240 × 240 × 155 mm volume
+PENALTY_MM = 373.13  # distance of a missed tumor, as in BraTS: the diagonal of its volume of 240 × 240 × 155 mm
 Seed = int | tuple[int, ...]
 
 

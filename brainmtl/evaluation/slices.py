@@ -84,7 +84,7 @@ def reference_mask(
     return _volume((np.asarray(store.mask(r)) > 0 for r in index.index), index)
 
 # %% ../../nbs/evaluation/59_slices.ipynb #556d53d6
-TOLERANCE_MM = 2.0  # of the surface Dice; about the disagreement between two experts who outline the same tumor
+TOLERANCE_MM = 2.0  # of the surface Dice: two voxels of a scan with voxels of 1 mm
 SLICE_COLUMNS = [
     "source",
     "patient",
