@@ -94,7 +94,7 @@ def score_figure(
         handles = dict(zip(*ax.get_legend_handles_labels()[::-1]))
         below = dict(loc="upper left", bbox_to_anchor=(0, -0.32 / (0.5 * n)), ncols=2)
         ax.legend(handles.values(), handles.keys(), fontsize=8, frameon=False, borderpad=0, **below)
-        labels = [f"{s}\nn = {x.n}, {x.clusters} groups" for s, x in ours.items()]
+        labels = [f"{s}\nn = {x.n}, {x.clusters} group{'s' * (x.clusters != 1)}" for s, x in ours.items()]
         if rows[-1].startswith("mean over"):  # its clusters are those of the smallest source
             labels[-1] = f"{rows[-1].replace(': ', chr(10))}\nn = {ours[rows[-1]].n}"
         ax.set(yticks=range(len(rows)), xlim=(-0.03, 1.03), ylim=(len(rows) - 0.4, -0.6))

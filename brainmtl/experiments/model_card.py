@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .control_sections import LIMITS, TRAINED_ON_TEST
-from .sections import duplicates_text
+from .sections import duplicates_text, ece_text
 from .tables import get_path, markdown_table, plain, plain_sentences, result_rows, task_table
 from ..files import CheckpointError, atomic_path, file_hash, read_json
 from ..recipe import STAGES
@@ -95,7 +95,7 @@ def write_model_card(
     parts.append("## Results")
     if evaluation:
         tables = [task_table(result_rows(evaluation), t) for t in ("segmentation", "classification")]
-        parts += ["\n".join(plain_sentences(evaluation)), *tables]
+        parts += ["\n".join(plain_sentences(evaluation)), *tables, ece_text(evaluation)]
     else:
         parts.append("Not evaluated yet: `brainmtl evaluate` writes the scores.")
     parts += ["## Limits", LIMITS, "## Use", USE]

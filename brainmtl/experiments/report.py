@@ -74,8 +74,8 @@ def verdict_text(
     told = [r for r in pairs if (r["B"], r["score"]) in wanted]
     trivial = {k: name for k in ours if (name := best_baseline(run.baselines, k))}
     if told:
-        parts = [f"{r['score']} {r['A − B']} ({r['verdict']})" for r in told]
-        out.append(f"Joint training against training for one task: {'; '.join(parts)}.")
+        parts = [f"the {r['score']} by {r['A − B']} ({r['verdict']})" for r in told]
+        out.append(f"Joint training changed {' and '.join(parts)}, compared with training for one task.")
     elif trivial and run.baselines:
         best = {k: key_scores(run.baselines["baselines"][name]["evaluation"], k) for k, name in trivial.items()}
         parts = [f"{list(s.values())[-1].text()} in {k} ({plain(trivial[k])})" for k, s in best.items()]
@@ -174,10 +174,14 @@ def report_markdown(
     made_from = f"Made from the files in `results/{run.run}`"
     lead = made_from + (f", checkpoint `{of['name']}`, weights `{of['weights_hash']}`." if of else ".")
     texts = {title: section(run) for title, section in SECTIONS.items()}
-    missing = [f"- {title}: {text}" for title, text in texts.items() if text.startswith(NOT_ON_FILE)]
+    missing: dict[str, list[str]] = {}
+    for title, text in texts.items():
+        if text.startswith(NOT_ON_FILE):
+            missing.setdefault(text.removeprefix(NOT_ON_FILE).strip(), []).append(title)
     parts = [f"## {title}\n\n{text}" for title, text in texts.items() if not text.startswith(NOT_ON_FILE)]
     if missing:
-        parts.append("## Not on file\n\n" + "\n".join(missing))
+        lines = [f"- {', '.join(titles)}: {text}" for text, titles in missing.items()]
+        parts.append("## Not on file\n\n" + "\n".join(lines))
     return "\n\n".join([f"# Run {plain(run.run)}", lead, *parts]) + "\n"
 
 # %% ../../nbs/experiments/79_report.ipynb #db0ba409

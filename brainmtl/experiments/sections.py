@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CONFUSION', 'TASK_WORDS', 'METHOD_WORDS', 'JUDGED', 'HEAT', 'RANDOM_WEIGHTS', 'duplicates_text', 'data_section',
-           'segmentation_section', 'classification_section', 'operating_points_text', 'calibration_section',
+           'segmentation_section', 'ece_text', 'classification_section', 'operating_points_text', 'calibration_section',
            'uncertainty_section', 'gradcam_section', 'case_names', 'worst_cases', 'wrong_predictions',
            'failures_section']
 
@@ -36,7 +36,7 @@ def duplicates_text(
     if not counts:
         return ""
     if not counts["images"]:
-        return "There are no single images, so there was no search for near-duplicates."
+        return "The store holds scans only, so it was not searched for near-duplicate images."
     return (
         f"The {counts['images']} single images show {counts['distinct']} distinct ones: {counts['joined']} have a "
         f"near-duplicate (up to {counts['largest']} images of one) and stay on one side of the split. "
@@ -99,6 +99,17 @@ def _predictive_values(scores: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def ece_text(
+    evaluation: Mapping[str, Any],  # content of evaluation.json
+) -> str:  # one sentence; "" when no slice was classified
+    "Give the ECE that perfectly calibrated predictions would have by chance, per source."
+    parts = {s: v for s, v in evaluation["classification"]["sources"].items() if v and v.get("ece_under_calibration")}
+    if not parts:
+        return ""
+    values = "; ".join(f"{plain(s)} {score_text(v['ece_under_calibration'])}" for s, v in parts.items())
+    return f"ECE is above 0 even for perfectly calibrated predictions. Expected then: {values}."
+
+
 def classification_section(
     run: RunFiles,  # files of a run
 ) -> str:  # Markdown
@@ -118,15 +129,12 @@ def classification_section(
     text = "Confusion matrix of each source; the counts are in the table below"
     out.append(save_figure(confusion_figure(e), run.folder, "confusion", text))
     out.append(f"A slice is predicted positive from a probability of {cut:.3f}, which was fixed beforehand.")
-    by_chance = {s: x for s, v in parts.items() if (x := v.get("ece_under_calibration"))}
     values = [{"source": plain(s), **_predictive_values(v)} for s, v in parts.items()]
     counts = [{"source": plain(s), **{k: v["confusion"][c] for k, c in CONFUSION.items()}} for s, v in parts.items()]
-    note = "ECE is above 0 even for perfectly calibrated predictions. Expected then: "
-    note += "; ".join(f"{plain(s)} {score_text(x)}" for s, x in by_chance.items()) + "."
     return "\n\n".join(
         [
             *out,
-            fold("All classification scores", table + (f"\n\n{note}" if by_chance else "")),
+            fold("All classification scores", f"{table}\n\n{ece_text(e)}".strip()),
             fold("Confusion matrices", markdown_table(counts)),
             fold("Predictive values where tumors are rare or common", markdown_table(values)),
         ]
