@@ -170,6 +170,8 @@ def choose_series(
     sentences = []
     if len(fitting) > 1:
         sentences.append(f"{len(fitting)} series are {modality} by their tags; {chosen} was used.")
+    if chosen.sequence is None:
+        sentences.append(f"The tags do not tell the sequence; the series was taken for {modality}.")
     if chosen.sequence not in (None, modality):
         sentences.append(f"The series is {chosen.sequence} by its tags, and the model needs {modality}.")
     if chosen.modality != "MR":

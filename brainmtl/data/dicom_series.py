@@ -14,7 +14,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -178,7 +178,8 @@ class Series:
     number: int  # SeriesNumber; 0: none
     sequence: str | None  # see `guess_sequence`
     modality: str  # "MR", "CT" …
-    text: str  # names of series and protocol, to search in; never printed, people write anything into them
+    # names of series and protocol, to search in; never printed, because people write anything into them
+    text: str = field(repr=False)
     frames: tuple[Frame, ...]  # in the order of the files
 
     def __str__(self) -> str:
