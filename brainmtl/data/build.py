@@ -21,7 +21,7 @@ import pandas as pd
 from joblib.externals.loky import ProcessPoolExecutor
 from tqdm.auto import tqdm
 
-from .duplicates import DUPLICATES_VERSION, group_cases
+from .duplicates import DUPLICATES_VERSION, group_cases, group_volumes
 from .phantom import mark_phantoms, write_phantom_study
 from .preprocess import PREPROCESS_VERSION, Geometry, Prepared, prepare_scan
 from .cases import Case, cavity_label
@@ -65,6 +65,7 @@ def slice_facts(
     masked = prepared.mask is not None
     pixels = np.zeros(len(kept), int) if prepared.mask is None else prepared.mask.sum((1, 2), dtype=int)[kept]
     by_slice = masked and (case.kind == "volume" or scan.cls is None)
+    warnings = (*scan.warnings, *prepared.warnings)
     return dict(
         source=case.source,
         patient=case.patient,
@@ -77,7 +78,7 @@ def slice_facts(
         has_mask=masked,
         tumor_px=pixels.tolist(),
         foreground=prepared.foreground[kept].astype(float).round(6).tolist(),
-        **({"warnings": " ".join(scan.warnings)} if scan.warnings else {}),
+        **({"warnings": " ".join(warnings)} if warnings else {}),
         **_file_facts(case, prepared.geometry, kept, n),
     )
 
@@ -118,7 +119,7 @@ def prepare_case(
 # %% ../../nbs/data/18_build.ipynb #6627ed66
 def index_table(
     records: Sequence[CaseRecord],  # the written cases
-    alike: Mapping[str, str],  # image case → first case of its near-duplicates, from `group_cases`
+    alike: Mapping[str, str],  # case → first case of its near-duplicates, from `group_cases` and `group_volumes`
     stated: Mapping[str, str] = MappingProxyType({}),  # case → group that the source states, where there is one
 ) -> pd.DataFrame:  # the columns of `INDEX_COLUMNS`
     "Join the facts of all cases into one table and find the groups."
@@ -146,7 +147,10 @@ def store_warnings(
     for record in records:
         if record.facts.get("warnings"):
             doubtful.setdefault(record.facts["warnings"], []).append(record.facts["case"])
-    sentences = [f"{len(names)} cases, e.g. {names[0]}: {text}" for text, names in doubtful.items()]
+    sentences = [
+        f"{f'{len(names)} cases, e.g. ' if len(names) > 1 else ''}{names[0]}: {text}"
+        for text, names in doubtful.items()
+    ]
     classes = set()
     for record in records:
         cls = record.facts["cls"]
@@ -268,14 +272,18 @@ class _Build:
             results.close()
 
     def near_duplicates(self) -> dict[str, str]:
-        "Image case → first case of its near-duplicates; found once and kept with the pairs in groups.json."
+        "Case → first case of its near-duplicates; found once and kept with the pairs in groups.json."
         path = self.path / "groups.json"
-        images = [c for c in self.cases if c.kind == "image" and c.case in self.records]
-        key = fingerprint([DUPLICATES_VERSION, *(self.wanted[c.case] for c in images)])
+        kept = [c for c in self.cases if c.case in self.records]
+        key = fingerprint([DUPLICATES_VERSION, *(self.wanted[c.case] for c in kept)])
         if path.exists() and (old := read_json(path)).get("key") == key:
             return old["groups"]
-        groups, matches = group_cases(images)
-        write_json(path, dict(key=key, groups=groups, matches=matches.to_numpy().tolist()))
+        groups, matches = group_cases([c for c in kept if c.kind == "image"])
+        volumes = [c.case for c in kept if c.kind == "volume"]
+        slices = (np.load(self.path / "cases" / v / "image.npy", mmap_mode="r")[:, 0] for v in volumes)
+        volume_groups, pairs = group_volumes(slices, volumes)
+        groups |= volume_groups
+        write_json(path, dict(key=key, groups=groups, matches=[*matches.values.tolist(), *pairs.values.tolist()]))
         return groups
 
     def given_split(self, index: pd.DataFrame) -> dict[str, str]:
