@@ -114,7 +114,8 @@ def _fetch(name: str, folder: Path) -> None:
         raise download_error(dataset, e) from e
     inner = cached / dataset.folder
     shutil.copytree(inner if inner.is_dir() else cached, folder, copy_function=_link)
-    cases, problems = find_cases(**{dataset.option: str(folder)})
+    given: dict[str, Any] = {dataset.option: str(folder)}
+    cases, problems = find_cases(**given)
     receipt = {"name": name, "cases": len(cases), "left out": len(problems)}
     write_json(folder / RECEIPT, receipt | {"fetched as": "/".join(cached.parts[-4:]), **asdict(dataset)})
 
