@@ -216,6 +216,12 @@ class BidsSource:
                 masks[session].append(path)
             elif sequence and "derivatives" not in path.relative_to(root).parts:
                 images[session][sequence].append(path)
+        without = ["_".join(filter(None, session)) for session, found in images.items() if "flair" not in found]
+        if without:
+            got = some(f"sub-{s}" for s in without)
+            self.problems.append(
+                UserError(f"{len(without)} sessions of {root} have no FLAIR image", got, "they are left out")
+            )
         cases = [c for session in images for c in self._cases(session, images[session], masks)]
         if cases or any("FLAIR" in f.name for f in files):
             return unique_cases(cases)
