@@ -61,7 +61,7 @@ class Failure:
     "Why a job failed."
 
     sentence: str  # one line for tables
-    traceback: str  # for whoever debugs it
+    traceback: str  # for debugging
 
     @staticmethod
     def of(
