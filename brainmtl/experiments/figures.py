@@ -268,6 +268,6 @@ def save_figure(
     "Save a figure as figures/report_NAME.png and give the line that shows it."
     path = folder / "figures" / f"report_{name}.png"
     with atomic_path(path) as tmp:
-        fig.savefig(tmp, format="png", dpi=110)
+        fig.savefig(tmp, format="png", dpi=110, bbox_inches="tight")
     plt.close(fig)
     return f"![{text}](figures/{path.name})"

@@ -8,6 +8,7 @@ __all__ = ['STYLE', 'FRAME', 'to_html']
 # %% ../../nbs/experiments/78_html.ipynb #931f3bfe
 import base64
 import re
+from itertools import count
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -86,7 +87,11 @@ def to_html(
     opening = r"<p>&lt;details&gt;&lt;summary&gt;(.*?)&lt;/summary&gt;</p>"
     body = re.sub(opening, r"<details><summary>\1</summary>", body)
     body = body.replace("<p>&lt;/details&gt;</p>", "</details>")
-    body = body.replace("<table>", '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>')
+    body = body.replace(", n = ", ", n&nbsp;=&nbsp;")  # a score and its n stay on one line
+    # wide tables scroll; regions that can be reached by keyboard need names that differ
+    number = count(1)
+    region = '<div class="scroll" tabindex="0" role="region" aria-label="Table {}"><table>'
+    body = re.sub("<table>", lambda m: region.format(next(number)), body)
     body = body.replace("</table>", "</table></div>")
     if links:  # after the first section, so that the first screen shows the result
         head, *rest = re.split(r"(?=<h2 id)", body)
