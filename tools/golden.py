@@ -1,7 +1,9 @@
 """Golden hashes: committed hashes of what a step makes of fixed inputs; no output changes without a new version."""
 
-import json, os
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 WRITE = "BRAINMTL_GOLDEN"  # environment variable; `write` accepts the present hashes
 
@@ -11,11 +13,12 @@ def check_golden(
     name: str,  # of the version constant, for the message
     version: int,  # its present value
     hashes: dict[str, tuple[str, str]],  # case → hash of the input, hash of the output
-):
+) -> None:
     "Compare with the committed hashes; raises `AssertionError` with a sentence that tells what to do."
     path = Path(path)
-    now = {"version": version, "cases": {case: list(pair) for case, pair in hashes.items()}}
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"version": None, "cases": {}}
+    now: dict[str, Any] = {"version": version, "cases": {case: list(pair) for case, pair in hashes.items()}}
+    nothing: dict[str, Any] = {"version": None, "cases": {}}
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else nothing
     if now == known:
         return
     both = known["cases"].keys() & now["cases"].keys()

@@ -84,9 +84,9 @@ def finding_figure(results: Path, path: Path) -> None:
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     ax = figure.subplots()
     for i, c in enumerate(pairs):
-        d = Interval.from_json(c["difference"])
-        ax.plot([d.low, d.high], [i, i], color="#0072B2", lw=2)
-        ax.plot(d.value, i, "o", color="#0072B2", ms=5)
+        d = c["difference"]
+        ax.plot([d["low"], d["high"]], [i, i], color="#0072B2", lw=2)
+        ax.plot(d["value"], i, "o", color="#0072B2", ms=5)
     names = [f"{c['what'].replace('volume Dice', 'Dice per scan')}, {c['source']}" for c in pairs]
     ax.axvline(0, color="0.5", lw=1, zorder=0)
     ax.set(yticks=range(len(pairs)), yticklabels=names, xlabel="joint minus single-task training, 95 % CI")
