@@ -92,7 +92,7 @@ SUSPECT = {True: "**suspect**", False: "nothing suspect shown", None: "cannot be
 
 def probe_rows(
     probes: dict[str, Any],  # content of probes.json
-) -> list[dict[str, str]]:  # probe, measure, found, expected, judged
+) -> list[dict[str, str | None]]:  # probe, measure, found, expected, p, judged
     "List the probes with what was measured and what a model without shortcuts would give."
     rows = []
     for f in probes["findings"]:
