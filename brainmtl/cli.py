@@ -206,7 +206,7 @@ def report(
 # %% ../nbs/91_cli.ipynb #d3408f27
 @command("brainmtl predict scans --model checkpoints/mine/joint --out predictions")
 def predict(
-    files: tuple[Path, ...],  # scans, folders to search, lists of paths (.txt) or tables with a column image (.csv)
+    files: tuple[Path, ...],  # scans (images, NIfTI, DICOM), folders to search, lists of paths (.txt) or tables (.csv)
     model: Path | None = None,  # folder of a trained stage; default: the reference model
     out: Path = Path("predictions"),  # folder for masks, overlays, predictions.csv and index.html; resumed if there
     mc_samples: int = 0,  # MC-dropout samples for the uncertainty; 0: none

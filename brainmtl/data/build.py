@@ -7,7 +7,7 @@ __all__ = ['case_fingerprint', 'slice_facts', 'prepare_case', 'index_table', 'st
            'phantom_store']
 
 # %% ../../nbs/data/18_build.ipynb #65ccd8e7
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -165,7 +165,7 @@ def _one(case: Case, folder: Path, *settings: Any) -> tuple[str, str | None]:
     return case.case, prepare_case(case, folder / case.case, *settings)
 
 
-def _results(jobs: list[tuple[Any, ...]], workers: int) -> Iterator[tuple[str, str | None]]:
+def _results(jobs: list[tuple[Any, ...]], workers: int) -> Generator[tuple[str, str | None]]:
     "Do the jobs here or in other processes and yield each result when it is there; closing the generator stops the rest."
     if workers == 1:
         return (yield from (_one(*job) for job in jobs))

@@ -347,9 +347,8 @@ def find_studies(
         if first is None:
             continue
         with open(first, "rb") as stream:
-            header = guarded(
-                lambda s=stream: parse(s, stop_before_pixels=True, specific_tags=["StudyInstanceUID"]), first.name
-            )
+            read = partial(parse, stream, stop_before_pixels=True, specific_tags=["StudyInstanceUID"])
+            header = guarded(read, first.name)
         uid = str(header.get("StudyInstanceUID") or place)
         known = studies.get(uid)
         studies[uid] = place if known is None else Path(os.path.commonpath([known, place]))

@@ -202,7 +202,7 @@ def predict_files(
             record: dict[str, Any] = {"file": printable(path)}
             if isinstance(loaded, UserError):
                 record["error"] = printable(loaded)
-            elif isinstance(result := _predict(predictor, path, *loaded, mc_samples), UserError):
+            elif isinstance(result := _predict(predictor, path, loaded[0], loaded[1], mc_samples), UserError):
                 record["error"] = printable(result)
             else:
                 record |= result.to_json()

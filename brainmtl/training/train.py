@@ -130,7 +130,8 @@ class Fit:
     @property
     def eval_model(self) -> MultiTaskModel:  # the network that is validated and saved
         "The moving average of the weights where the stage keeps one, else the weights themselves."
-        return self.model if self.averaged is None else self.averaged.module
+        average: Any = self.averaged
+        return self.model if average is None else average.module
 
     def run(self) -> MultiTaskModel:  # the network with the stage's best weights
         "Train to the end of the stage, from wherever an earlier run stopped; Ctrl-C loses at most `validate_every` steps."
