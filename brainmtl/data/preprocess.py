@@ -274,7 +274,7 @@ def _gap_sentences(head: np.ndarray, faults: Sequence[Sequence[str]], names: Seq
         for fault in ("empty", "constant", "not finite", "noise"):
             which = [n for n in inner if channel[n] == fault]
             if which:
-                word = "nothing but noise" if fault == "noise" else fault
+                word = "mostly noise" if fault == "noise" else fault
                 verb = "Slice {} of {} is {}{}." if len(which) == 1 else "Slices {} of {} are {}{}."
                 sentences.append(verb.format(_numbers(which), len(head), word, where))
     broken = {n for channel in faults for n, fault in enumerate(channel) if fault}
