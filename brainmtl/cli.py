@@ -213,11 +213,12 @@ def predict(
     device: str | None = None,  # cpu, cuda, cuda:1 or mps; default: the fastest available
     backend: str = "torch",  # torch, or openvino (CPU, needs the extra `openvino`): lower latency for single slices
     axcodes: str | None = None,  # orientation such as RAS for NIfTI headers that have none
-    series: str
-    | None = None,  # of DICOM: number or part of the description of the series; default: the model's sequence
+    series: str | None = None,  # DICOM series, by number or part of its description; default: the model's sequence
+    bids: bool = False,  # also arrange the masks as BIDS derivatives, for scans named sub-…
 ) -> dict[str, Any]:  # one line per file
     "Segment and classify scans. Probability of tumor and mask of each; research use, not for diagnosis."
     from brainmtl.inference.backends import open_predictor
+    from brainmtl.inference.bids import write_derivatives
     from brainmtl.inference.cohort import predict_files
     from brainmtl.inference.result import NOTICE
 
@@ -232,7 +233,8 @@ def predict(
 
     if made.failed == len(made.rows):
         raise UserError(made.rows[0]["error"], hint=f"{out / 'predictions.csv'} lists every file")
-    facts = {"resumed": made.resumed} if made.resumed else {}
+    facts: dict[str, Any] = {"derivatives": write_derivatives(out)} if bids else {}
+    facts |= {"resumed": made.resumed} if made.resumed else {}
     facts |= {f"left out: {reason}": n for reason, n in made.left_out.items()}
     lines = [f"{row['file']}: {line(row)}" for row in made.rows]
     return {"out": out, "files": lines, **facts, "failed": made.failed, "notice": NOTICE}
