@@ -66,7 +66,9 @@ def find_inputs(
 
 def _search(folder: Path, modalities: Sequence[str], found: Inputs) -> None:
     found.paths += find_studies(folder)
-    files = [p for p in files_below(folder) if p.name.lower().endswith((*VOLUME_SUFFIXES, *IMAGE_SUFFIXES))]
+    # a zip is a DICOM series, as archives export it
+    suffixes = (*VOLUME_SUFFIXES, *IMAGE_SUFFIXES, ".zip")
+    files = [p for p in files_below(folder) if p.name.lower().endswith(suffixes)]
     if len(modalities) > 1:
         sequences: dict[Path, set[str]] = {}
         for match, parent in ((BRATS_NAME.fullmatch(p.name), p.parent) for p in files):
