@@ -76,7 +76,7 @@ def need_extra(
 def atomic_path(
     path: str | Path,  # where the file or folder shall appear
 ) -> Iterator[Path]:  # a fresh path beside it to write to
-    """Give a temporary path in the same folder and move it into place on success; on an error remove it and leave `path` as
+    """Give a temporary path in the same folder, move it into place on success; on an error remove it, leave `path` as
     it was. Raises `UserError` when the disk is full."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -277,7 +277,8 @@ def refusals_say_why(root: Path, book: list[Notebook]) -> Iterator[str]:
 # --- words and code that must not appear -----------------------------------------------------------------------------
 
 WORDS = {
-    r"(?<![\"'`])(?:tumour)|colour|grey\b|neighbour|centre\b|normalis|standardis|optimis(?:e|ation|ing)|labelled|learnt": "American spelling",
+    r"(?<![\"'`])tumour|colour|grey\b|neighbour|centre\b|labelled|learnt": "American spelling",
+    r"normalis|standardis|optimis(?:e|ation|ing)": "American spelling",
     r"\b(trivial rule|thinned networks?|twins?|healed)\b": "the field's word (see nbs/glossary)",
     r"\b(sick|healthy) slices?\b": "tumor-positive or tumor-negative slice",
     r"(?<!there )\b(is|are) no (?!longer|more|less|different|better|worse|fewer)[a-z]+": "is not a …",

@@ -8,11 +8,11 @@ __all__ = ['LAYERS', 'MC_SAMPLES', 'KEPT', 'log', 'CAPTIONS', 'layers', 'calibra
 
 # %% ../../nbs/apps/82_app.ipynb #f57927c5
 import logging
+import tempfile
 import re
 import signal
 import subprocess
 import sys
-import tempfile
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -224,7 +224,8 @@ def _about(predictor: Predictor) -> None:
     card, meta = predictor.model_card, predictor.meta
     st.markdown(
         f"**{plain(meta.get('intended_use', NOTICE))}** The network sees one axial slice at a time: "
-        f"{', '.join(predictor.modalities)}, {predictor.size} pixels per side. Below the no-tumor threshold the text is "
+        f"{', '.join(predictor.modalities)}, {predictor.size} pixels per side. Below the no-tumor threshold the text "
+        "is "
         '"No tumor detected" and the mask is empty; that does not mean that the patient is healthy.'
     )
     rows = {

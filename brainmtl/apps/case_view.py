@@ -120,7 +120,7 @@ def _labels(scan: Scan, prepared: Prepared) -> np.ndarray | None:
 
 
 def read_view(
-    item: Any,  # a `PredictionResult`, `Case`, `Scan`, array, bytes, or path of an image, NIfTI file or BraTS case folder
+    item: Any,  # a `PredictionResult`, `Case`, `Scan`, array, bytes, or a path of anything that is read
     predictor: Predictor | None = None,  # network; None: no prediction
     name: str | None = None,  # what to call it; None: its file name
     size: int = 256,  # pixels per side of a prepared slice, without a predictor
@@ -154,7 +154,7 @@ def read_stored(
     rows: np.ndarray,  # rows of `store.index` of one case
     predictor: Predictor | None = None,  # network; None: no prediction
 ) -> CaseView:  # ready to be shown
-    "Take the slices of one case from a store; raises `UserError` when they lack a modality of the network, or have another size."
+    "Take the slices of one case from a store; raises `UserError` for a missing modality or another size."
     about = store.index.loc[rows]
     modalities, size = tuple(store.info["modalities"]), int(store.info["size"])
     name = about.case.iloc[0]

@@ -7,8 +7,8 @@ __all__ = ['PACKAGES', 'log', 'PATHS', 'EXAMPLE', 'ERRORS', 'png_base64', 'run_l
            'describe', 'make_app', 'serve']
 
 # %% ../../nbs/apps/81_serve.ipynb #62a14a18
-import logging
 import os
+import logging
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable
@@ -372,7 +372,7 @@ def serve(
     device: str | None = None,  # "cpu", "cuda", …; None: the fastest available
     limits: Limits | None = None,  # size, number and time; None: the defaults
 ) -> None:  # when the server was stopped
-    "Serve until Ctrl-C or SIGTERM and finish the requests in the queue; raises `UserError` for an open address without a token."
+    "Serve until Ctrl-C or SIGTERM, finish the queue; raises `UserError` for an open address without a token."
     need_extra("the service", "serve", *PACKAGES)
     token = token or os.environ.get("BRAINMTL_TOKEN")
     if not is_loopback(host) and not token:

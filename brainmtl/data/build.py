@@ -37,7 +37,7 @@ def case_fingerprint(
     size: int = 256,  # pixels per side
     modalities: tuple[str, ...] = ("flair",),  # channels
 ) -> str:  # 16 hexadecimal digits
-    "Hash what a prepared case depends on: files by name, size and time, label, settings, and the versions of store and preprocessing."
+    "Hash what a prepared case depends on: files (name, size, time), label, settings, and the two versions."
 
     def file_facts(p: Path) -> list[Any]:
         return [p.name, p.stat().st_size, p.stat().st_mtime_ns] if p.exists() else [p.name, None]
@@ -166,7 +166,7 @@ def _one(case: Case, folder: Path, *settings: Any) -> tuple[str, str | None]:
 
 
 def _results(jobs: list[tuple[Any, ...]], workers: int) -> Generator[tuple[str, str | None]]:
-    "Do the jobs here or in other processes and yield each result when it is there; closing the generator stops the rest."
+    "Do the jobs here or in other processes and yield results as they come; closing the generator stops the rest."
     if workers == 1:
         return (yield from (_one(*job) for job in jobs))
     pool = ProcessPoolExecutor(workers)
@@ -347,7 +347,7 @@ def build_store(
     progress: bool = True,  # show a bar?
     seed: int | None = None,  # of the split; None: as it was, or 0
 ) -> StoreReport:  # counts, and what was left out
-    "Prepare every case that is not there yet, then write table and split; raises `UserError` when nothing is left or the disk is full."
+    "Prepare what is missing, then write table and split; raises `UserError` when nothing is left or the disk is full."
     sentences = [str(p) for p in problems]
     if strict and sentences:
         raise UserError(sentences[0])

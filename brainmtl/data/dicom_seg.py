@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 # %% ../../nbs/data/10g_dicom_seg.ipynb #9a427487
 # copied from the source by highdicom, so they are emptied before it sees them
 IDENTITY = (
-    "PatientName PatientID PatientBirthDate PatientSex PatientAge PatientWeight PatientSize OtherPatientIDs EthnicGroup "
-    "PatientComments AccessionNumber StudyID StudyDate StudyTime StudyDescription ReferringPhysicianName InstitutionName"
+    "PatientName PatientID PatientBirthDate PatientSex PatientAge PatientWeight PatientSize OtherPatientIDs "
+    "EthnicGroup "
+    "PatientComments AccessionNumber StudyID StudyDate StudyTime StudyDescription ReferringPhysicianName "
+    "InstitutionName"
 ).split()
 
 

@@ -210,7 +210,7 @@ def _frames(header: "Dataset", opener: Opener) -> list[Frame]:
     for i in range(n):
         groups = [per_frame[i] if i < len(per_frame) else None, shared]
 
-        def tag(keyword: str, sequence: str) -> Any:
+        def tag(keyword: str, sequence: str, groups: list[Any] = groups) -> Any:
             "A tag of the frame, of all frames, or of the file."
             for group in groups:
                 if group is not None and group.get(sequence):
@@ -313,7 +313,7 @@ def guarded(
     work: Callable[[], Any],  # a function that parses or decodes
     name: str,  # what to call the source in messages
 ) -> Any:  # its result
-    "Do the work on untrusted bytes; whatever a parser or decoder raises becomes a `FormatError` without values of tags."
+    "Work on untrusted bytes; whatever a parser or decoder raises becomes a `FormatError` without values of tags."
     try:
         return work()
     except (UserError, MemoryError):

@@ -80,7 +80,7 @@ def _scan_of_dicom(source: Any, modalities: tuple[str, ...], series: str | None,
 
 
 def read_input(
-    item: Any,  # a `Scan`, an array, bytes, an open binary file, or the path of an image, NIfTI or DICOM file, folder, zip
+    item: Any,  # a `Scan`, array, bytes, open binary file, or path: image, NIfTI, DICOM file, folder or zip
     modalities: Sequence[str] = ("flair",),  # the sequences the model needs
     name: str | None = None,  # what to call it in messages; None: its file name
     axcodes: str | None = None,  # orientation such as RAS for a NIfTI header that has none

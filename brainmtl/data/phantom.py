@@ -181,7 +181,7 @@ def write_brats(
     suffix: str = ".nii.gz",  # or ".nii"
     through: bool = False,  # tumors in (nearly) every slice?
 ) -> list[Path]:  # the case folders
-    "Write `n` skull-stripped patients as BraTS publishes them, each with its own scanner gain; raises `UserError` for an unknown year."
+    "Write `n` skull-stripped patients as BraTS publishes them, each with its own gain; raises for an unknown year."
     if naming not in BRATS_NAMES:
         raise UserError(f"naming must be one of {', '.join(BRATS_NAMES)}", naming)
     ends = NEW_ENDS if naming >= "2023" else OLD_ENDS
@@ -338,8 +338,8 @@ def write_phantom_study(
     seed: int = 0,  # same seed, same bytes
     shortcut: bool = False,  # let the source give the label away?
 ) -> dict[str, Path]:  # "brats", "lgg" and "folders" → folder, as `find_cases` takes them
-    """Write the three sources of the demo. With `shortcut` every volume slice has tumor and every image has none: a model
-    that only recognizes the source then looks perfect."""
+    """Write the three sources of the demo. With `shortcut` every volume slice has tumor and every image has none; a
+    model that only recognizes the source then looks perfect."""
     folder = Path(folder)
     shape = (size, size, 12)
     yes = 0 if shortcut else images // 2

@@ -99,7 +99,7 @@ def make_split(
     min_groups: int = 10,  # a source with fewer groups is not split but held out as an external test set
     given: Mapping[str, str] | None = None,  # group → part, where a source states it; its source is not held out
 ) -> Split:  # disjoint parts
-    "Draw train, val and test by group, stratified by source and label; raises `UserError` when a patient is in two groups."
+    "Draw train, val and test by group, stratified by source and label; raises when a patient is in two groups."
     torn = [c for c in ("patient", "case", "hash") if c in index and index.groupby(c).group.nunique().max() > 1]
     if torn:
         raise UserError(

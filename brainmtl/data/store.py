@@ -10,7 +10,7 @@ __all__ = ['STORE_VERSION', 'HEADER_BYTES', 'INDEX_COLUMNS', 'CaseRecord', 'read
 import hashlib
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 

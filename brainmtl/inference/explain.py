@@ -59,7 +59,7 @@ LAYERS = {"class": ("bottleneck",), "mask": ("decoder", "bottleneck")}
 
 
 def target_layer(
-    model: MultiTaskModel,
+    model: MultiTaskModel,  # the network
     target: str,  # what is explained, "class" or "mask"
     layer: str | None = None,  # "bottleneck" or "decoder"; None: the last one that the target depends on
 ) -> tuple[nn.Module, bool]:  # the module, and whether its input is the feature wanted

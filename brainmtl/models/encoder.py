@@ -45,7 +45,7 @@ class ConvBlock(nn.Sequential):
 
 # %% ../../nbs/models/30_encoder.ipynb #5fec8e10
 class UNetEncoder(nn.Module):
-    "A U-Net's contracting path: `depth` poolings, channels doubled at each (Ronneberger et al. 2015), after an optional space-to-depth stem (Shi et al. 2016)."
+    "A U-Net's contracting path (Ronneberger et al. 2015) after an optional space-to-depth stem (Shi et al. 2016)."
 
     def __init__(
         self,

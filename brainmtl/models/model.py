@@ -249,7 +249,7 @@ def optimize_for_inference(
     model: MultiTaskModel,  # a trained network
     runtime: Runtime,  # device and precision
 ) -> MultiTaskModel:  # a copy in evaluation mode, for `predict_batch` only
-    "Fuse the norms and keep the weights in the runtime's precision; predictions differ from the network's own by rounding."
+    "Fuse the norms and keep the weights in the runtime's precision; predictions differ by rounding only."
     fast = fuse_conv_norm(model)
     runtime.place(fast)
     for layer in fast.modules():
@@ -267,7 +267,7 @@ def predict_batch(
 ) -> dict[
     str, Any
 ]:  # "seg": P(tumor) of pixels (B, H, W), "logit": log odds (B,), None if not computed; "features" of `x`
-    """Segment and classify slices in one encoder pass, both views in one batch. Over the views, probabilities of pixels and
+    """Segment and classify slices in one encoder pass, both views in one batch. Over views, probabilities of pixels and
     logits of slices are averaged."""
     n = x.shape[0]
     views = torch.cat([x, x.flip(-1)]) if flip else x

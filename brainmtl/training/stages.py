@@ -57,7 +57,7 @@ def run_training(
     runtime: Runtime | None = None,  # device and precision; None: chosen by itself
     show: bool = True,  # progress bars?
 ) -> Path:  # the last stage's checkpoint folder
-    "Train the stages in order; finished stages are not repeated. Raises `UserError` when store, stage or folder do not fit."
+    "Train the stages in order, each once; raises `UserError` when store, stage or folder do not fit."
     check_prepared(recipe, store)
     folder = Path(root) / "checkpoints" / run
     runtime = runtime or choose_runtime()

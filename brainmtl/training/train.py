@@ -134,7 +134,7 @@ class Fit:
         return self.model if average is None else average.module
 
     def run(self) -> MultiTaskModel:  # the network with the stage's best weights
-        "Train to the end of the stage, from wherever an earlier run stopped; Ctrl-C loses at most `validate_every` steps."
+        "Train to the end of the stage, from where an earlier run stopped; Ctrl-C loses at most `validate_every` steps."
         self.resume()
         if not self.progress.done:
             self._take_steps()
@@ -142,7 +142,7 @@ class Fit:
         return load_weights(self.model, self.folder).eval()
 
     def resume(self) -> None:  # nothing
-        "Load the state of an interrupted run; raises `CheckpointError` when the folder belongs to another recipe or store."
+        "Load the state of an interrupted run; raises `CheckpointError` for the folder of another recipe or store."
         if not self.state_path.is_file():
             return
         saved = Progress(**load_state(self.state_path, self.model, self.optimizer, self.averaged))
