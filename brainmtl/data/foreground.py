@@ -168,7 +168,7 @@ BOTH_SIDES = 0.2
 
 
 def _tails(values: np.ndarray) -> np.ndarray:
-    "The 2nd and 98th percentile of flat values; only tails are sorted: sorting millions takes longer than all the rest."
+    "The 2nd and 98th percentile of flat values; only the tails are sorted, because sorting millions takes longest."
     below, above = np.percentile(values[:: max(1, len(values) // 20_000)], [5, 95])
     low = values[values <= below]
     high = values[values >= above]
