@@ -8,15 +8,19 @@ __all__ = ['TABLE_SUFFIXES', 'MASK_WORDS', 'RECORD_VERSION', 'PAGE_STYLE', 'Inpu
 
 # %% ../../nbs/inference/58_cohort.ipynb #62b83afe
 import csv
+import errno
 import json
 import logging
+import os
 import re
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -194,7 +198,8 @@ def predict_files(
         raise UserError("no scan was found", ", ".join(map(printable, items)) or "an empty list", hint)
     (out / "records").mkdir(parents=True, exist_ok=True)
     for torn in [*out.glob(".*.part"), *out.glob("records/.*.part")]:
-        torn.unlink()  # an earlier run was killed while it wrote this file
+        # an earlier run was killed while it wrote this
+        shutil.rmtree(torn) if torn.is_dir() else torn.unlink()
     stems = dict(zip(inputs.paths, output_stems(inputs.paths)))
     keys = {path: record_key(path, predictor, mc_samples, axcodes, series) for path in inputs.paths}
     todo = [p for p in inputs.paths if _saved_record(out / "records" / f"{stems[p]}.json", keys[p], out) is None]
@@ -207,12 +212,8 @@ def predict_files(
             elif isinstance(result := _predict(predictor, path, loaded[0], loaded[1], mc_samples), UserError):
                 record["error"] = printable(result)
             else:
-                record |= result.to_json()
-                record["written"] = result.save(out, stems[path])
-                if is_dicom(path):
-                    seg = write_seg(result.mask, path, out / f"{stems[path]}_mask.dcm", predictor.modalities[0], series)
-                    record["written"]["dicom_seg"] = seg.name
-            write_json(out / "records" / f"{stems[path]}.json", {"key": keys[path], "record": record})
+                record |= _save(result, path, out, stems[path], predictor.modalities[0], series)
+            _write_record(out, stems[path], {"key": keys[path], "record": record})
             bar.update()
     rows = write_tables(out, [out / "records" / f"{stems[p]}.json" for p in inputs.paths])
     failed = sum(row["error"] is not None for row in rows)
@@ -245,6 +246,63 @@ def _predict(
     except Exception as e:
         logging.getLogger(__name__).debug("predicting %s", path, exc_info=True)
         return UserError(f"{path.name} could not be predicted", f"{type(e).__name__}: {e}", "please report this file")
+
+
+def _save(
+    result: PredictionResult, path: Path, out: Path, stem: str, modality: str, series: str | None
+) -> dict[str, Any]:
+    "Write the files of a prediction, all or none; the record of it, or of the error that prevented it."
+    record = result.to_json()
+    try:
+        with TemporaryDirectory(".part", ".", out) as made:
+            written = result.save(made, stem)
+            if is_dicom(path):
+                try:
+                    seg = write_seg(result.mask, path, Path(made) / f"{stem}_mask.dcm", modality, series)
+                    written["dicom_seg"] = seg.name
+                except Exception as e:
+                    _stop_if_full(e)
+                    reason = _seg_reason(e)
+                    record["warnings"] = [*record["warnings"], f"No DICOM-SEG was written: {reason}."]
+            for name in written.values():
+                os.replace(Path(made) / name, out / name)
+    except Exception as e:
+        _stop_if_full(e)
+        logging.getLogger(__name__).debug("saving %s", path, exc_info=True)
+        hint = "check the permissions of the folder"
+        return {"error": str(UserError(f"{path.name} could not be saved", f"{type(e).__name__}: {e}", hint))}
+    return record | {"written": written}
+
+
+def _stop_if_full(error: Exception) -> None:
+    "A full disk ends the run, because no later scan could be saved."
+    cause = error.__cause__ if isinstance(error, UserError) else error
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+
+
+def _seg_reason(error: Exception) -> str:
+    "Why a DICOM segmentation was not written; without values of tags, which may identify the patient."
+    cause = error.__cause__ or error
+    if isinstance(cause, AttributeError):
+        return f"the source images have no {cause.name}"
+    if isinstance(error, UserError) and error.__cause__ is None:
+        return str(error)
+    if str(cause).startswith("Source images"):  # a fixed sentence of highdicom
+        return str(cause).strip().rstrip(".")
+    return f"the headers of the source images do not fit together ({type(cause).__name__})"
+
+
+def _write_record(out: Path, stem: str, content: dict[str, Any]) -> None:
+    "Write a record, and remove the files that only the earlier record of this scan names."
+    file = out / "records" / f"{stem}.json"
+    try:
+        before = read_json(file)["record"].get("written", {}).values() if file.is_file() else ()
+    except (UserError, KeyError):
+        before = ()
+    write_json(file, content)
+    for name in set(before) - set(content["record"].get("written", {}).values()):
+        (out / Path(name).name).unlink(missing_ok=True)
 
 # %% ../../nbs/inference/58_cohort.ipynb #6ca9f60f
 PAGE_STYLE = """body { font: 15px/1.4 sans-serif; margin: 2em; } table { border-collapse: collapse; }
