@@ -258,9 +258,9 @@ def prepare_scan(
 
 # %% ../../nbs/data/14_preprocess.ipynb #bc41203f
 def _numbers(which: Sequence[int]) -> str:
-    "Sorted numbers in words: 3, 5 to 9, 12; long lists are cut."
-    starts = [k for k in which if k - 1 not in which]
-    ends = [k for k in which if k + 1 not in which]
+    "Sorted indices in words, counted from 1: 3, 5 to 9, 12; long lists are cut."
+    starts = [k + 1 for k in which if k - 1 not in which]
+    ends = [k + 1 for k in which if k + 1 not in which]
     runs = [str(a) if a == b else f"{a} to {b}" for a, b in zip(starts, ends)]
     return ", ".join(runs[:8]) + (f" and {len(runs) - 8} more" if len(runs) > 8 else "")
 
@@ -279,10 +279,15 @@ def _gap_sentences(head: np.ndarray, faults: Sequence[Sequence[str]], names: Seq
                 sentences.append(verb.format(_numbers(which), len(head), word, where))
     broken = {n for channel in faults for n, fault in enumerate(channel) if fault}
     slices, rows, columns = gaps(head)
-    for plane, which in (("slices", [n for n in slices if n not in broken]), ("rows", rows), ("columns", columns)):
+    for plane, which in (("slice", [n for n in slices if n not in broken]), ("row", rows), ("column", columns)):
         if which:
-            sentences.append(f"The head has a gap: nothing is seen in {plane} {_numbers(which)}.")
+            planes = plane if len(which) == 1 else f"{plane}s"
+            sentences.append(f"The head has a gap: nothing is seen in {planes} {_numbers(which)}.")
     return sentences
+
+
+def _pixels(n: int) -> str:
+    return "1 pixel" if n == 1 else f"{n} pixels"
 
 
 def _mask_sentences(label: np.ndarray, unseen: np.ndarray, geometry: Geometry) -> list[str]:
@@ -290,11 +295,13 @@ def _mask_sentences(label: np.ndarray, unseen: np.ndarray, geometry: Geometry) -
     sentences = []
     if unseen.any():
         pixels, which = np.count_nonzero(label[unseen]), np.flatnonzero(unseen).tolist()
-        sentences.append(f"The mask marks {pixels} pixels of slices without an image, left out: {_numbers(which)}.")
+        where = "slice" if len(which) == 1 else "slices"
+        text = f"The mask marks {_pixels(pixels)} in {where} {_numbers(which)}, where there is no image; left out."
+        sentences.append(text)
     t, b, l, r = geometry.box
     lost = np.count_nonzero(label) - np.count_nonzero(label[:, t:b, l:r])
     if lost:
-        sentences.append(f"The mask marks {lost} pixels outside of the part of the slices that is shown.")
+        sentences.append(f"The mask marks {_pixels(lost)} outside of the part of the slices that is shown.")
     return sentences
 
 # %% ../../nbs/data/14_preprocess.ipynb #476ad24d
