@@ -27,6 +27,8 @@ _TIFF_TYPES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}  # field type → struc
 # Tag numbers of the TIFF 6.0 specification
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS, _SAMPLES, _COUNTS = 256, 257, 258, 259, 262, 273, 277, 279
 _SAMPLE_FORMAT, _SUBFILE = 339, 254
+# Slices of a volumetric TIFF (tag ImageDepth of Silicon Graphics); absent from every ordinary one
+_DEPTH = 32997
 
 
 def _tiff_tags(data: bytes) -> tuple[str, dict[int, tuple[int, ...]]]:
@@ -57,7 +59,9 @@ def _plain_tiff(data: bytes) -> np.ndarray | None:
     order, tags = _tiff_tags(data)
     rows, columns = tags.get(_HEIGHT, (0,))[0], tags.get(_WIDTH, (0,))[0]
     bits, kind = tags.get(_BITS, (1,))[0], {1: "u", 2: "i", 3: "f"}.get(tags.get(_SAMPLE_FORMAT, (1,))[0])
-    plain = tags.get(_COMPRESSION, (1,))[0] == 1 and tags.get(_SAMPLES, (1,))[0] == 1 and _OFFSETS in tags
+    # A volume has more rows than its height tells
+    plain = tags.get(_DEPTH, (1,))[0] == 1 and tags.get(_COMPRESSION, (1,))[0] == 1
+    plain = plain and tags.get(_SAMPLES, (1,))[0] == 1 and _OFFSETS in tags
     if not plain or not kind or bits not in (8, 16, 32, 64) or not 0 < rows * columns <= MAX_PIXELS:
         return None
     size = rows * columns * bits // 8
@@ -80,6 +84,9 @@ def _count_frames(image: Image.Image) -> int:
     stacked = re.match(r"ImageJ=[^\n]*\nimages=(\d+)", str(getattr(image, "tag_v2", {}).get(270, "")))
     if stacked:
         return int(stacked[1])
+    depth = getattr(image, "tag_v2", {}).get(_DEPTH, 1)
+    if depth != 1:
+        return int(depth)
     if image.format == "GIF":
         return 1 + getattr(image, "is_animated", False)
     if image.format != "TIFF":

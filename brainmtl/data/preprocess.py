@@ -294,12 +294,13 @@ def _mask_sentences(label: np.ndarray, unseen: np.ndarray, geometry: Geometry) -
     "Which part of a mask is lost."
     sentences = []
     if unseen.any():
-        pixels, which = np.count_nonzero(label[unseen]), np.flatnonzero(unseen).tolist()
+        pixels = int(np.count_nonzero(label[unseen]))
+        which = np.flatnonzero(unseen).tolist()
         where = "slice" if len(which) == 1 else "slices"
         text = f"The mask marks {_pixels(pixels)} in {where} {_numbers(which)}, where there is no image; left out."
         sentences.append(text)
     t, b, l, r = geometry.box
-    lost = np.count_nonzero(label) - np.count_nonzero(label[:, t:b, l:r])
+    lost = int(np.count_nonzero(label) - np.count_nonzero(label[:, t:b, l:r]))
     if lost:
         sentences.append(f"The mask marks {_pixels(lost)} outside of the part of the slices that is shown.")
     return sentences

@@ -22,6 +22,7 @@ from scipy import ndimage as ndi
 
 from ..data.preprocess import Prepared
 from ..data.io import Scan, safe_name, strip_suffix
+from ..data.nifti import SAME_SIDE
 from ..files import UserError, atomic_path
 from .postprocess import InferenceConfig, clean_mask
 
@@ -89,6 +90,20 @@ def overlay(
 LABEL_INTENT = 1002  # NIFTI_INTENT_LABEL: voxels are indices of labels
 
 
+def _repair_zooms(header: nib.Nifti1Header) -> None:
+    "Where pixdim contradicts the sform, take the voxel sizes, and the qform if there is one, from the sform."
+    if header["sform_code"] == 0:
+        return
+    n = min(3, len(header.get_data_shape()))
+    affine = header.get_sform()
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    if np.allclose(header["pixdim"][1 : n + 1], sides[:n], rtol=SAME_SIDE, atol=0):
+        return
+    header["pixdim"][1 : n + 1] = sides[:n]
+    if header["qform_code"] > 0:
+        header.set_qform(affine, int(header["qform_code"]), strip_shears=True)
+
+
 def nifti_mask(
     mask: np.ndarray,  # uint8 (X, Y, Z) or (X, Y), values {0, 1}
     header: nib.Nifti1Header | None = None,  # of the scan; None: the scan was not a NIfTI file
@@ -104,6 +119,7 @@ def nifti_mask(
         volume = kind(mask.reshape(header.get_data_shape()), None, header)
         volume.header.extensions.clear()
     out = volume.header
+    _repair_zooms(out)
     out.set_data_dtype(np.uint8)
     out.set_slope_inter(1, 0)
     out.set_intent(LABEL_INTENT, name="tumor")
