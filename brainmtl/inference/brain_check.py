@@ -62,7 +62,8 @@ def _correlation(x: np.ndarray, inside: np.ndarray, lag: int) -> float:
     found = []
     for a, b in ((np.s_[:, lag:], np.s_[:, :-lag]), (np.s_[lag:], np.s_[:-lag])):
         both = inside[a] & inside[b]
-        first, second = x[a][both], x[b][both]
+        # float32 gives equal pixels an SD above 0
+        first, second = (x[side][both].astype(np.float64) for side in (a, b))
         # slices have an SD of about 1; what lies below this is rounding
         varied = first.size > 50 and min(first.std(), second.std()) > 1e-6
         found.append(np.corrcoef(first, second)[0, 1] if varied else 0.0)
