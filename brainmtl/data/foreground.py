@@ -341,10 +341,11 @@ def find_foreground(
             continue
         value = exact_background(x)
         if value is not None:
-            differs = x != value
-            box = bounding_box(differs)
-            seen = np.zeros(x.shape, bool)
-            seen[box] = differs[box] & finite[box]
+            seen = (x != value) & finite
+            field = x[bounding_box(seen)]
+            own = field[0, 0, 0]
+            if own != value and np.mean(border(field) == own) >= WHOLE and exact_background(field) == own:
+                seen &= x != own
             mask[whole] |= seen
         elif np.ptp(x[finite]):
             mask[whole] |= noisy_background(np.where(finite, x, x[finite].min()))
