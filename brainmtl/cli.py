@@ -209,7 +209,7 @@ def predict(
     files: tuple[Path, ...],  # scans (images, NIfTI, DICOM), folders to search, lists of paths (.txt) or tables (.csv)
     model: Path | None = None,  # folder of a trained stage; default: the reference model
     out: Path = Path("predictions"),  # folder for masks, overlays, predictions.csv and index.html; resumed if there
-    mc_samples: int = 0,  # MC-dropout samples for the uncertainty; 0: none
+    mc_samples: int = 0,  # MC-dropout samples for the uncertainty, at least 2; 0: none
     device: str | None = None,  # cpu, cuda, cuda:1 or mps; default: the fastest available
     backend: str = "torch",  # torch, or openvino (CPU, needs the extra `openvino`): lower latency for single slices
     axcodes: str | None = None,  # orientation such as RAS for NIfTI headers that have none
@@ -219,9 +219,10 @@ def predict(
     "Segment and classify scans. Probability of tumor and mask of each; research use, not for diagnosis."
     from brainmtl.inference.backends import open_predictor
     from brainmtl.inference.bids import write_derivatives
-    from brainmtl.inference.cohort import predict_files
+    from brainmtl.inference.cohort import check_options, predict_files
     from brainmtl.inference.result import NOTICE
 
+    check_options(out, mc_samples, axcodes)
     predictor = open_predictor(model, device, backend)
     made = predict_files(files, out, predictor, mc_samples=mc_samples, axcodes=axcodes, series=series)
 
@@ -235,7 +236,8 @@ def predict(
         raise UserError(made.rows[0]["error"], hint=f"{out / 'predictions.csv'} lists every file")
     facts: dict[str, Any] = {"derivatives": write_derivatives(out)} if bids else {}
     facts |= {"resumed": made.resumed} if made.resumed else {}
-    facts |= {f"left out: {reason}": n for reason, n in made.left_out.items()}
+    facts |= {"left out": made.left_out} if made.left_out else {}
+    facts |= {"kept files of earlier scans": made.earlier} if made.earlier else {}
     lines = [f"{row['file']}: {line(row)}" for row in made.rows]
     return {"out": out, "files": lines, **facts, "failed": made.failed, "notice": NOTICE}
 
