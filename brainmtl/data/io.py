@@ -23,7 +23,7 @@ from .images import read_channels as read_channels
 from .images import read_image as read_image
 from .images import read_mask as read_mask
 from .dicom import read_dicom as read_dicom
-from .nifti import MAX_SHIFT, grid_shift
+from .nifti import MAX_SHIFT, check_axcodes, grid_shift
 from .nifti import MAX_VOXELS as MAX_VOXELS
 from .nifti import Volume as Volume
 from .nifti import read_nifti as read_nifti
@@ -88,6 +88,8 @@ def read_input(
 ) -> Scan:  # on the input's own grid
     "Read an input of any kind; arrays are (rows, columns), (X, Y, Z) or (C, X, Y, Z). Raises `FormatError`."
     modalities = tuple(modalities)
+    if axcodes:
+        check_axcodes(axcodes)
     if isinstance(item, Scan):
         return item
     if isinstance(item, np.ndarray):
