@@ -212,7 +212,8 @@ def flagged(main, flag):
     "A pattern for the notebooks that have cells with a flag."
     has = re.compile(rf'"#\|\s*{flag}\b')
     names = sorted(p.stem for p in (main / "nbs").rglob("*.ipynb") if has.search(p.read_text(encoding="utf-8")))
-    return f"^({'|'.join(names)})$" if names else "^$"
+    assert names, f"no notebook has {flag} cells"
+    return rf"^({'|'.join(names)})\.ipynb$"
 
 
 def browser(main, env):
