@@ -19,6 +19,8 @@ from .files import UserError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+else:
+    Accelerator = Any
 
 # %% ../nbs/02_runtime.ipynb #d2c3ac01
 Module = TypeVar("Module", bound=nn.Module)

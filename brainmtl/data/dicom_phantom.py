@@ -15,6 +15,8 @@ from ..files import need_extra
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+else:
+    Dataset = Any
 
 # %% ../../nbs/data/10d_dicom_phantom.ipynb #276d0cfa
 PATIENT = dict(

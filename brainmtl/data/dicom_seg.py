@@ -19,6 +19,8 @@ from ..files import UserError, atomic_path, need_extra
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+else:
+    Dataset = Any
 
 # %% ../../nbs/data/10g_dicom_seg.ipynb #9a427487
 # copied from the source by highdicom, so they are emptied before it sees them

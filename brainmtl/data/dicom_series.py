@@ -29,6 +29,8 @@ from ..files import FormatError, UserError, need_extra
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+else:
+    Dataset = Any
 
 # %% ../../nbs/data/10e_dicom_series.ipynb #363b9c9e
 # maps and scouts that are not one of the four sequences

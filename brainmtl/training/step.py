@@ -25,6 +25,8 @@ from .losses import MultiTaskLoss
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+else:
+    Accelerator = Any
 
 # %% ../../nbs/training/41_step.ipynb #5aee1cd5
 def resize_batch(
