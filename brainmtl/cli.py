@@ -175,7 +175,7 @@ def crossval(
     address: str | None = None,  # scheduler of the cluster, for dask and ray
     device: str | None = None,  # cpu, cuda, cuda:1 or mps; default: the fastest available
 ) -> dict[str, Any]:  # where the scores are, and the scores
-    "Test every patient once. Each with a network that was not trained on it; finished folds are kept."
+    "Test every patient once, by a network that was not trained on it; finished folds are kept."
     from brainmtl.experiments.crossval import run_crossval
     from brainmtl.experiments.tables import crossval_rows
     from brainmtl.recipe import load_recipe

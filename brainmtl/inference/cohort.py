@@ -35,12 +35,13 @@ from ..data.nifti import check_axcodes
 from ..data.preprocess import Prepared
 from ..data.stream import DICOM_START, KIND_BYTES
 from ..data.sources import BRATS_ENDS, BRATS_NAME
+from ..data.tables import read_rows
 from ..files import UserError, atomic_path, fingerprint, printable, read_json, write_json
 from .predict import Predictor, name_warnings
 from .result import NOTICE, TABLE_COLUMNS, PredictionResult, table_row
 
 # %% ../../nbs/inference/58_cohort.ipynb #4cc28618
-TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t"}
+TABLE_SUFFIXES = (".csv", ".tsv")
 MASK_WORDS = {"seg", "dseg", "mask", "masks", "label", "labels", "roi", "overlay"}
 MAX_KINDS = 6  # kinds of files that a summary names
 
@@ -117,12 +118,10 @@ def _other_kinds(paths: Iterable[Path]) -> Iterator[str]:
 
 
 def _table_paths(table: Path, modalities: Sequence[str]) -> list[Path]:
-    with open(table, encoding="utf-8-sig", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter=TABLE_SUFFIXES[table.suffix.lower()]))
-    columns = list(rows[0]) if rows else []
-    column = next((c for c in ("image", modalities[0]) if c in columns), None)
+    rows = read_rows(table)
+    column = next((c for c in ("image", modalities[0]) if c in rows[0]), None)
     if column is None:
-        got = ", ".join(map(str, columns)) or "no rows"
+        got = ", ".join(rows[0])
         raise UserError(f"{table} must have a column image or {modalities[0]}", got, "name the column of the scans")
     return [table.parent / row[column] for row in rows if row[column]]
 
