@@ -22,7 +22,9 @@ class BuildWithCheckpoint(build_py):
         super().run()
         if not self.editable_mode:  # an editable install finds the checkpoint in the clone
             target = Path(self.build_lib) / "brainmtl" / "checkpoints" / "reference"
-            shutil.copytree(here / "checkpoints" / "reference", target, dirs_exist_ok=True)
+            target.mkdir(parents=True, exist_ok=True)
+            for name in ("model.safetensors", "model.json", "README.md"):  # the networks of the folds stay behind
+                shutil.copyfile(here / "checkpoints" / "reference" / name, target / name)
 
 
 setup(
@@ -38,7 +40,7 @@ setup(
     url=cfg["git_url"],
     keywords=cfg["keywords"].split(),
     packages=find_packages(include=["brainmtl", "brainmtl.*"]),
-    package_data={"brainmtl": ["recipes/*.yaml"]},
+    package_data={"brainmtl": ["recipes/*.yaml", "apps/*.html"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
     extras_require=extras,

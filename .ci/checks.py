@@ -116,19 +116,29 @@ def first_command(work):
 
 def real_data(main, env):
     "Prepare all real trees that lie in ../shared, and run the cells that need them."
-    trees = "--brats data/raw/brats --lgg data/raw/lgg/kaggle_3m --folders kaggle=data/raw/kaggle"
-    pattern = "'brats2015=data/raw/brats2015/*/Flair_subtrMeanDivStd.nii.gz::data/raw/brats2015/*/OTMultiClass.nii.gz'"
-    prepare = f"brainmtl prepare stores/real {trees} --pattern {pattern}"
+    trees = (
+        "--brats data/raw/brats --brats brats2021=data/raw/brats2021 --lgg data/raw/lgg/kaggle_3m "
+        "--folders kaggle=data/raw/kaggle --folders br35h=data/raw/br35h "
+        "--negative tumor_free=data/raw/tumour_free --table cheng=data/raw/cheng/cases.csv"
+    )
+    globs = {
+        "brats2015": "data/raw/brats2015/*/Flair_subtrMeanDivStd.nii.gz::data/raw/brats2015/*/OTMultiClass.nii.gz",
+        "br35h_masks": "data/raw/br35h/yes/*::data/raw/br35h_masks/*",
+        "kaggle_masks": "data/raw/kaggle/yes/*::data/raw/kaggle_masks/*",
+    }
+    patterns = " ".join(f"--pattern '{name}={pair}'" for name, pair in globs.items())
+    prepare = f"brainmtl prepare stores/real {trees} {patterns} --folds 3 --min-groups 1 "
+    prepare += "--cases results/reference/cases.txt"
     if not check("real data: unpack", f"python {shared}/bin/unpack-data data/raw", main, env):
         return
     check("real data: prepare", prepare, main, env)
     check("real data: second prepare finds nothing to do", prepare, main, env)
     check("real data: audit", "brainmtl audit stores/real", main, env)
-    again = "brainmtl evaluate checkpoints/reference --store stores/real --out again --scores-only"
-    if check("real data: score the shipped model", again, main, env):
+    again = "brainmtl evaluate checkpoints/reference/folds/0-0 --store stores/real --out again --scores-only"
+    if check("real data: score the network of fold 0", again, main, env):
         check(
             "real data: it scores as results/reference says",
-            lambda: same_scores(main / "again", main / "results/reference"),
+            lambda: same_scores(main / "again", main / "results/reference/folds/0-0"),
             main,
         )
 
@@ -228,6 +238,11 @@ def browser(main, env):
             sh(command, main, env)
         except subprocess.SubprocessError:
             continue
+        if shutil.which("npm"):
+            axe = "npm install --no-save --no-audit --no-fund axe-core@4.14.1"
+            check("axe-core, the accessibility checks", axe, main, env)
+        else:
+            skipped.append("accessibility with axe-core: no npm")
         tests = f"nbdev_test --timing --flags browser --file_re '{flagged(main, 'browser')}'"
         check("page and inspector in a browser", tests, main, env, limit=3600)
         return

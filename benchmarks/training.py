@@ -49,6 +49,7 @@ def random_batch(
         "image": image,
         "mask": (torch.rand(n, 1, size, size, generator=g) > 0.95).float(),
         "has_mask": torch.ones(n, dtype=torch.bool),
+        "has_label": torch.ones(n, dtype=torch.bool),
         "cls": torch.arange(n) % 2,
     }
 

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -76,17 +77,19 @@ def need_extra(
 def atomic_path(
     path: str | Path,  # where the file or folder shall appear
 ) -> Iterator[Path]:  # a fresh path beside it to write to
-    """Give a temporary path in the same folder, move it into place on success; on an error remove it, leave `path` as
-    it was. Raises `UserError` when the disk is full."""
+    """Give a temporary path in the same folder, move it into place on success, its content on the disk first; on an
+    error remove it, leave `path` as it was. Raises `UserError` when the disk is full."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield tmp
+        _sync(tmp)
         if tmp.is_dir() and path.is_dir():
             _swap_folder(tmp, path)
         else:
             os.replace(tmp, path)
+            _sweep(path)
     except OSError as e:
         if e.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -102,6 +105,22 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    "Wait until a file, or every file of a folder, is on the disk: a rename may reach it before the content does."
+    for file in [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]:
+        with open(file, "rb+") as f:
+            os.fsync(f.fileno())
+
+
+def _sweep(path: Path) -> None:
+    "Remove what writers of the same file left that were killed more than an hour ago."
+    for name in os.listdir(path.parent):
+        if name.startswith(f".{path.name}.") and name.endswith(".part"):
+            part = path.with_name(name)
+            if part.exists() and time.time() - part.stat().st_mtime > 3600:
+                _remove(part)
 
 
 def _swap_folder(tmp: Path, path: Path) -> None:

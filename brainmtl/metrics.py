@@ -224,7 +224,7 @@ def check_predictions(
 def confusion(
     y: np.ndarray,  # labels {0, 1}, (n,)
     p: np.ndarray,  # probabilities of 1, (n,)
-    threshold: float = 0.5,  # a slice is predicted positive at or above this
+    threshold: float | np.ndarray = 0.5,  # predicted positive at or above this, one for all or one per row, (n,)
 ) -> dict[str, int]:  # counts "tn", "fp", "fn", "tp"
     "Confusion matrix as four counts."
     tn, fp, fn, tp = np.bincount(2 * np.asarray(y, int) + (np.asarray(p) >= threshold), minlength=4).tolist()

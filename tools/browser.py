@@ -32,6 +32,7 @@ except ModuleNotFoundError:
 from brainmtl.files import UserError
 
 
+AXE = Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"  # npm install --no-save axe-core
 PATIENCE = 300  # seconds until a wait gives up; a busy machine is no failure
 T = TypeVar("T")
 
@@ -183,6 +184,44 @@ def saying(
         )
 
     return wait_for(said, repr(text), browser)
+
+
+def emulate(
+    browser: "WebDriver",  # an open page
+    width: int,  # of the view, pixels
+    height: int,  # of the view, pixels
+    dark: bool = False,  # prefer a dark color scheme?
+) -> None:  # nothing
+    "Show the page as on another screen, for example a phone of 390 pixels."
+    screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+
+def axe_findings(
+    browser: "WebDriver",  # an open page
+) -> list[str]:  # one line per serious or critical finding: rule, what it asks for, where
+    """Check accessibility with axe-core, frames included. Without the npm package there is nothing to check with, and
+    the list is empty; the checks of this repository install it."""
+    if not AXE.is_file():
+        return []
+    program = AXE.read_text(encoding="utf-8")
+
+    def inject():
+        browser.execute_script(program)
+        for frame in browser.find_elements("css selector", "iframe"):
+            browser.switch_to.frame(frame)
+            inject()
+            browser.switch_to.parent_frame()
+
+    inject()
+    found = browser.execute_async_script("axe.run(document).then(arguments[0])")
+    return [
+        f"{v['id']}: {v['help']}: {v['nodes'][0]['target']}: {v['nodes'][0].get('failureSummary', '')}"
+        for v in found["violations"]
+        if v["impact"] in ("serious", "critical")
+    ]
 
 
 def screenshot(

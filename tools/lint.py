@@ -443,20 +443,33 @@ TITLES = {
 }
 
 
+START = ("index.ipynb", "installation.ipynb", "tutorials/00_predict.ipynb", "gallery.ipynb")
+
+
+def sidebar_entry(page: Path, nbs: Path) -> str:
+    "A page of the sidebar; one that takes its heading from an included file is given its text."
+    path = page.relative_to(nbs).as_posix()
+    included = page.suffix == ".qmd" and re.search(r"^pagetitle: (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return f"          - text: {included[1]}\n            href: {path}" if included else f"          - {path}"
+
+
 def sidebar(root: Path, book: list[Notebook]) -> str:
     "The sidebar: first what a reader wants to do, then the API in the order of the pipeline, then the project."
     nbs = root / "nbs"
-    sections = {"Tutorials": [f"tutorials/{nb.path.name}" for nb in read_tutorials(root)]}
+    sections = {"Get started": [p for p in START if (nbs / p).exists()]}
+    tutorials = [f"tutorials/{nb.path.name}" for nb in read_tutorials(root)]
+    sections["Tutorials"] = [p for p in tutorials if p not in START]
     for folder in (*FOLDERS[1:], ""):
         pages = [nb.path.relative_to(nbs).as_posix() for nb in book if nb.folder == folder]
         sections[f"API: {TITLES[folder]}"] = pages
-    known = {page for pages in sections.values() for page in pages} | {"index.ipynb"}
+    known = {page for pages in sections.values() for page in pages}
     rest = sorted(p.relative_to(nbs).as_posix() for e in ("ipynb", "qmd") for p in nbs.rglob(f"*.{e}"))
     sections["Project"] = [p for p in rest if p not in known and ".ipynb_checkpoints" not in p]
-    lines = ["website:", "  sidebar:", "    contents:", "      - index.ipynb"]
+    lines = ["website:", "  sidebar:", "    contents:"]
     for title, pages in sections.items():
         if pages:
-            lines += [f'      - section: "{title}"', "        contents:", *(f"          - {p}" for p in pages)]
+            entries = [sidebar_entry(nbs / page, nbs) for page in pages]
+            lines += [f'      - section: "{title}"', "        contents:", *entries]
     return "\n".join(lines) + "\n"
 
 

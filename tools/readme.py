@@ -13,11 +13,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from brainmtl.data.phantom import phantom_volume
+from brainmtl.evaluation.compare import MACRO_SOURCE
 from brainmtl.experiments.tables import get_path, markdown_table
 from brainmtl.files import UserError, atomic_path, file_hash, read_json
 from brainmtl.inference.predict import Predictor
 from brainmtl.inference.result import overlay
 from brainmtl.intervals import Interval
+from brainmtl.verdicts import Difference, decide
 from tools.notebooks import output_text
 
 PUBLISHED = "reference"  # the run whose baselines stand beside the scores
@@ -63,13 +65,14 @@ def finding(results: Path) -> str:
     by = {(c["b"], c["what"], c["source"]): Interval.from_json(c["difference"]) for c in pairs}
     dice, auc = by["seg_only", "volume Dice", "lgg"], by["cls_only", "AUC", "lgg"]
     seeds = next(c["difference"]["seeds"] for c in pairs if c["source"] == "lgg")
-    shown = "no difference shown" if not dice.excludes_zero and not auc.excludes_zero else "a difference is shown"
-    bounded = [d for d in by.values() if d.low is not None]
-    excluding = sum(d.excludes_zero for d in bounded)
+    means = [Difference.from_json(c["difference"]) for c in pairs if c["source"] == MACRO_SOURCE]
+    shown = sum(decide(d) in ("better", "worse") for d in means)
+    result = f"{shown} of {len(means)} differences are shown" if shown else "no difference shown"
     return (
         f"**Finding.** On LGG ({dice.clusters} test patients, {seeds} seeds, equal optimizer steps) joint training "
         f"changed Dice per scan by {signed(dice)} against segmentation only, and AUC per slice by {signed(auc)} "
-        f"against classification only: {shown}. Of {len(bounded)} comparisons, {excluding} has an interval without 0."
+        f"against classification only: {result} (means over sources, permutation test over patients, "
+        f"corrected for {means[0].claims} comparisons)."
     )
 
 
@@ -138,6 +141,12 @@ def cell_markdown(cell: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def for_readme(text: str) -> str:
+    "Leave out what only the site shows, and the marks around what only the README shows, as Quarto does."
+    text = re.sub(r'^::: \{\.content-visible when-format="html"\}\n.*?^:::\n', "", text, flags=re.M | re.S)
+    return re.sub(r'^::: \{\.content-hidden when-format="html"\}\n(.*?)^:::$', r"\1", text, flags=re.M | re.S)
+
+
 def readme_text(index: Path) -> str:
     "Convert the index notebook as `nbdev_readme` does, without Quarto."
     try:
@@ -151,7 +160,7 @@ def readme_text(index: Path) -> str:
     FilterDefaults()(nb)
     header, *cells = [cell_markdown(c) for c in nb.cells]
     title = re.search(r"^title: (.+)$", header, re.M)
-    text = "\n\n".join(filter(None, cells))
+    text = for_readme("\n\n".join(filter(None, cells)))
     options = ["--wrap=preserve"]
     body = pypandoc.convert_text(text, "gfm", format="markdown-implicit_figures", extra_args=options)
     return f"# {title[1].strip()}\n\n\n{body}" if title else body

@@ -1,4 +1,5 @@
-"""Check the checks: every rule of tools/lint.py finds a planted fault, and is silent on a sound notebook.
+"""Check the checks: every rule of tools/lint.py finds a planted fault, and is silent on a sound notebook; API
+pages show the fields of every class.
 
 python -m tools.selftest
 """
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tools import lint
+from tools.docs import unshown_fields
 from tools.notebooks import read_library
 
 SOUND = [
@@ -86,6 +88,7 @@ def main() -> int:
         assert len(list(lint.imports_go_one_way(root, read_library(root)))) == 2
         (root / "brainmtl" / "data" / "orphan.py").write_text("")
         assert len(list(lint.orphans(root, read_library(root)))) == 1
+    assert not (missing := list(unshown_fields())), f"API pages do not show {missing}"
     print(f"{len(PLANTED) + 2} rules find their planted faults")
     return 0
 

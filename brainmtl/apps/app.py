@@ -16,7 +16,6 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,6 +29,7 @@ from .uploads import Upload, join_series, listen
 from ..files import UserError, need_extra
 from ..data.io import safe_name, strip_suffix
 from ..inference.predict import Predictor
+from ..inference.postprocess import HIGHEST_RULE, SCAN_RULE, SLICE_RULE
 from ..inference.result import NOTICE, OPACITY, PredictionResult, table_row
 
 # %% ../../nbs/apps/82_app.ipynb #518a8f1c
@@ -51,16 +51,18 @@ def layers(
 
 
 def calibration_note(
-    model_card: dict[str, Any],  # of the predictor
+    result: PredictionResult,  # a prediction
 ) -> str:  # one or two sentences
     "Explain the probability."
-    cut = model_card["thresholds"]
-    threshold = f"Decision threshold {cut['cls']:.2f}."
-    if "sensitive" not in cut:
+    threshold = f"Decision threshold {result.thresholds.cls:.2f}."
+    if result.rule == HIGHEST_RULE:
+        return f"Highest mean probability of three slices; it ranks scans and is not calibrated for them. {threshold}"
+    if result.rule == SLICE_RULE and result.config.sensitive_threshold is None:
         return f"Not calibrated: the probability ranks slices, but it does not equal a frequency. {threshold}"
+    what = "scan" if result.rule == SCAN_RULE else "slice"
     return (
-        f"Calibrated on validation slices (temperature {model_card['temperature']:.2f}): of slices with this "
-        f"probability, about that fraction had a tumor. {threshold}"
+        f"Calibrated on {what}s that the model was not trained on: of {what}s with this probability, about that "
+        f"fraction had a tumor. {threshold}"
     )
 
 
@@ -180,7 +182,7 @@ def _one(predictor: Predictor, lock: Lock, result: PredictionResult | str) -> No
         st.error(plain(result))
         return
     (st.warning if result.detected else st.success)(result_line(result))
-    st.caption(calibration_note(predictor.model_card))
+    st.caption(calibration_note(result))
     for sentence in result.warnings:
         st.warning(plain(sentence))
     s = result.key_slice
@@ -194,6 +196,7 @@ def _one(predictor: Predictor, lock: Lock, result: PredictionResult | str) -> No
     else:
         caption = "The slice; no mask is shown when no tumor was detected."
         st.image(result.background(s), caption=caption, width=320, alt="The slice without an overlay")
+        return
     suffix = "png" if result.kind == "image" else "nii.gz"
     name = f"{safe_name(strip_suffix(result.name))}_mask.{suffix}"
     st.download_button(f"Download the mask (.{suffix})", result.mask_bytes(), name)

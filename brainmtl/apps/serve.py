@@ -12,7 +12,7 @@ import logging
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from time import perf_counter
@@ -37,13 +37,18 @@ except ModuleNotFoundError:
 from brainmtl.apps.uploads import (
     AccessControl,
     BodyLimit,
+    Interrupted,
+    Job,
     Limits,
     ModelQueue,
     Upload,
+    check_token,
     is_loopback,
     join_series,
     listen,
     read_uploads,
+    server_config,
+    while_connected,
 )
 from ..data.stream import KIND_BYTES, file_kind
 from ..files import FormatError, UserError, need_extra
@@ -83,10 +88,6 @@ class Options:
     axcodes: str | None = None  # orientation, for example RAS, of a volume whose header has none
     series: str | None = None  # DICOM series to read, by number, UID or part of its description; None: by the sequence
 
-    def given(self) -> dict[str, Any]:  # arguments of `Predictor.predict`
-        "The options that differ from the default."
-        return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) != f.default}
-
 
 class Service:
     "One predictor, its queue and its limits."
@@ -102,18 +103,37 @@ class Service:
         self.limits = limits or Limits()
         self.queue = ModelQueue(self.limits.queue)
         self.meter = Meter()
+        self.job: Job | None = None  # the request that is running
+
+    def work(
+        self,
+        job: Job,  # the bounds of the request
+        f: Callable[..., Any],  # one of the methods below
+        *args: Any,  # its arguments
+    ) -> Any:  # a finished response, so that nothing is left for the thread that serves /health
+        "Make a response within the bounds of a request, called in the worker thread; raises `Interrupted`."
+        self.job, self.predictor.before_batch = job, job.check
+        try:
+            result = f(*args)
+            return result if isinstance(result, Response) else JSONResponse(result)
+        finally:
+            self.job = self.predictor.before_batch = None
 
     def predict(
         self,
         upload: Upload,  # a file
         options: Options = Options(),  # how to read and predict it
     ) -> PredictionResult:  # status 415 for a file of another kind
-        "Predict for an upload; raises `UserError` for a file that cannot be read."
+        "Predict for an upload; raises `UserError` for an unreadable file, status 413 for one that costs too much."
         try:
             file_kind(upload.data[:KIND_BYTES], upload.name)
         except FormatError as e:
             raise HTTPException(415, str(e)) from e
-        return self.predictor.predict(upload.data, name=upload.name, **options.given())
+        job = self.job or Job(self.limits.max_pixels)
+        scan, prepared = self.predictor.prepare(upload.data, upload.name, options.axcodes, options.series)
+        job.take(int(prepared.keep.sum()) * (1 + options.mc_samples) * self.predictor.size**2)
+        job.check()
+        return self.predictor.predict_scan(upload.name, scan, prepared, options.mc_samples)
 
     def multitask(
         self,
@@ -126,6 +146,7 @@ class Service:
         result = self.predict(upload, options)
         s = result.key_slice
         mask = (result.plane(result.mask_slices[s]) >= 0.5).astype(np.uint8)
+        encoded = run_lengths(mask) if mask_format == "rle" else png_base64(mask * 255)
         shown = {"overlay_png": result.overlay()}
         if gradcam:
             shown["gradcam_png"] = result.overlay(layer="gradcam", values=self.predictor.explain(result))
@@ -134,7 +155,7 @@ class Service:
         return {
             **result.to_json(),
             "mask_format": mask_format,
-            "mask": run_lengths(mask) if mask_format == "rle" else png_base64(mask * 255),
+            "mask": encoded if result.detected else None,
             **{k: png_base64(np.asarray(v)) for k, v in shown.items()},
         }
 
@@ -152,12 +173,14 @@ class Service:
                 return {"name": upload.name, "error": e.detail}
             except UserError as e:
                 return {"name": upload.name, "error": str(e)}
+            except Interrupted:
+                raise
             except Exception as e:
                 # an error of the program with one file must not cost the records of the others
                 log.exception("prediction failed")
                 return {"name": upload.name, "error": f"{upload.name} could not be predicted ({type(e).__name__})"}
 
-        records = [record(u) for u in uploads]
+        records = [record(u) for u in join_series(uploads)]
         return {"results": records, "failed": sum("error" in r for r in records), "notice": NOTICE}
 
     def volume(
@@ -170,9 +193,11 @@ class Service:
         result = self.predict(upload, options)
         if result.kind != "volume":
             raise UserError("this path takes volumes", got="a 2-D image", hint="send it to /predict_multitask")
-        data = result.mask_bytes()
+        data = result.mask_bytes() if result.detected else b""
+        if download and not data:
+            raise HTTPException(404, f"{result.text}: there is no mask to download")
         if not download:
-            return {**result.to_json(), "mask_nii_gz": b64encode(data).decode()}
+            return {**result.to_json(), "mask_nii_gz": b64encode(data).decode() or None}
         headers = {
             "Content-Disposition": 'attachment; filename="mask.nii.gz"',
             "X-Notice": NOTICE,
@@ -239,6 +264,8 @@ EXAMPLE = {
     "probability": 0.91,
     "decision": 1,
     "text": "Tumor detected",
+    "rule": "slice",
+    "thresholds": {"no_tumor": 0.3, "cls": 0.5, "sensitive": 0.4},
     "tumor_px": 1260,
     "tumor_ml": None,
     "looks_like_brain": True,
@@ -252,7 +279,7 @@ ERRORS = {
     401: "token missing",
     403: "another host or web page",
     408: "upload too slow",
-    413: "body too large",
+    413: "body too large, or too much to compute",
     415: "unknown kind of file",
     422: "cannot be read",
     503: "queue full",
@@ -274,15 +301,22 @@ def describe(
     return {"openapi_extra": {"requestBody": body}, "responses": responses, "response_model": None}
 
 # %% ../../nbs/apps/81_serve.ipynb #d6540d2e
-async def _run(service: Service, f: Callable, *args: Any) -> Any:
-    "Run in the worker thread; an error of the program is logged and becomes status 500, and the connection stays open."
+async def _run(service: Service, request: Request, f: Callable[..., Any], *args: Any) -> Any:
+    "Run with the uploads of a request in the worker thread; an error of the program is logged and becomes status 500."
+    uploads = await read_uploads(request, service.limits)
+    job = Job(service.limits.max_pixels)
     try:
-        return await service.queue.run(f, *args)
+        return await while_connected(request, job, service.queue.run(service.work, job, f, uploads, *args))
     except (UserError, HTTPException):
         raise
     except Exception as e:
         log.exception("prediction failed")
         raise HTTPException(500, "internal error") from e
+
+
+def _first(f: Callable[..., Any]) -> Callable[..., Any]:
+    "The same for the first upload of several."
+    return lambda uploads, *args: f(join_series(uploads)[0], *args)
 
 
 def _options(
@@ -307,19 +341,17 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         request: Request, options: Options = options, gradcam: bool = False, mask: Literal["png", "rle"] = "png"
     ):
         "Probability, decision, mask and overlay of an image, or of a volume's slice with the most tumor."
-        uploads = join_series(await read_uploads(request, service.limits))
-        return await _run(service, service.multitask, uploads[0], options, gradcam, mask)
+        return await _run(service, request, _first(service.multitask), options, gradcam, mask)
 
     @app.post("/predict_batch", dependencies=place, **describe("files", batch, many=True))
     async def predict_batch(request: Request, options: Options = options):
         "One record per file."
-        return await _run(service, service.batch, join_series(await read_uploads(request, service.limits)), options)
+        return await _run(service, request, service.batch, options)
 
     @app.post("/predict_volume", dependencies=place, **describe("file", volume))
     async def predict_volume(request: Request, options: Options = options, download: bool = False):
         "Slice probabilities, volume in mL and mask on the volume's own grid; `download=true` gives the .nii.gz itself."
-        uploads = join_series(await read_uploads(request, service.limits))
-        return await _run(service, service.volume, uploads[0], options, download)
+        return await _run(service, request, _first(service.volume), options, download)
 
 
 def _add_reports(app: FastAPI, service: Service) -> None:
@@ -349,7 +381,9 @@ def make_app(
 ) -> FastAPI:  # an ASGI application
     "Build the application; raises `UserError` when the extra `serve` is not installed."
     need_extra("the service", "serve", *PACKAGES)
-    app = FastAPI(title="brainmtl", description=NOTICE, version=service.predictor.model_card["version"])
+    # the pages that FastAPI would add load scripts from another host
+    about = service.predictor.model_card["version"]
+    app = FastAPI(title="brainmtl", description=NOTICE, version=about, docs_url=None, redoc_url=None)
 
     async def unreadable(request, error):
         return JSONResponse({"detail": str(error)}, 422)
@@ -379,14 +413,7 @@ def serve(
         raise UserError(
             f"a token is required to listen on {host}", got="none", hint="set BRAINMTL_TOKEN, or listen on 127.0.0.1"
         )
+    check_token(token)
     with listen(host, port) as sock:
         service = Service(as_predictor(model, device), token, limits)
-        config = uvicorn.Config(
-            make_app(service),
-            host=host,
-            port=port,
-            server_header=False,
-            limit_concurrency=8 * service.limits.queue,
-            timeout_graceful_shutdown=30,
-        )
-        uvicorn.Server(config).run(sockets=[sock])
+        uvicorn.Server(server_config(make_app(service), service.limits, host=host, port=port)).run(sockets=[sock])

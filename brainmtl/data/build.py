@@ -187,12 +187,14 @@ class _Build:
     cases: list[Case]
     settings: dict[str, Any]  # size, modalities
     problems: list[str]  # sentences of `find_cases`
+    division: dict[str, int] = field(default_factory=dict)  # folds and min_groups, where they are given
     records: dict[str, CaseRecord] = field(default_factory=dict)  # case → record, for complete and current cases
     failed: dict[str, dict[str, str]] = field(default_factory=dict)  # case → {"fingerprint", "problem"}
 
     def __post_init__(self) -> None:
         self.wanted = {c.case: case_fingerprint(c, **self.settings) for c in self.cases}
-        old = read_json(self.path / "store.json") if (self.path / "store.json").exists() else {}
+        old = next((read_json(p) for n in ("store", "building") if (p := self.path / f"{n}.json").exists()), {})
+        self.division = {**old.get("division", {}), **self.division}
         failed = old.get("failed", {}).items()
         self.failed = {c: v for c, v in failed if v.get("fingerprint") == self.wanted.get(c)}
         self.look()
@@ -205,7 +207,12 @@ class _Build:
     def open_folder(self) -> None:
         "Make the folder; raises `StoreError` for one that is something else or holds a store of other settings."
         mark = next((m for m in (self.path / "store.json", self.path / "building.json") if m.exists()), None)
-        if mark is None and self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        # a build that was stopped before its first case leaves an empty folder `cases`
+        begun = (
+            [self.path / "cases"] if (self.path / "cases").is_dir() and not any((self.path / "cases").iterdir()) else []
+        )
+        found = list(self.path.iterdir()) if self.path.is_dir() else [self.path] if self.path.exists() else []
+        if mark is None and found not in ([], begun):
             raise StoreError(
                 f"{self.path} must be a store or a new folder", "other files in it", "give a new folder for the store"
             )
@@ -235,7 +242,7 @@ class _Build:
         todo = [c for c in self.cases if c.case not in self.records and c.case not in self.failed]
         if todo or {p.name for p in (self.path / "cases").iterdir()} != set(self.records):
             # from here on the store is not complete
-            write_json(self.path / "building.json", self.settings)
+            write_json(self.path / "building.json", self.settings | {"division": self.division})
             (self.path / "store.json").unlink(missing_ok=True)
         removed = self.sweep()
         try:
@@ -307,7 +314,7 @@ class _Build:
         more["warnings"] = store_warnings(records)
         stated = {c.case: c.group for c in self.cases if c.group}
         index = index_table(records, self.near_duplicates(), stated)
-        info = finish_store(self.path, index, self.settings, seed, self.given_split(index), **more)
+        info = finish_store(self.path, index, self.settings, seed, self.given_split(index), self.division, **more)
         (self.path / "building.json").unlink(missing_ok=True)
         return info
 
@@ -346,12 +353,17 @@ def build_store(
     strict: bool = False,  # stop at the first bad file?
     progress: bool = True,  # show a bar?
     seed: int | None = None,  # of the split; None: as it was, or 0
+    folds: int | None = None,  # for k-fold cross-validation; None: as it was, or 5
+    min_groups: int | None = None,  # a source with fewer groups is an external test set; None: as it was, or 10
 ) -> StoreReport:  # counts, and what was left out
     "Prepare what is missing, then write table and split; raises `UserError` when nothing is left or the disk is full."
     sentences = [str(p) for p in problems]
     if strict and sentences:
         raise UserError(sentences[0])
-    build = _Build(Path(path), list(cases), dict(size=size, modalities=tuple(modalities)), sentences)
+    division = {k: v for k, v in dict(folds=folds, min_groups=min_groups).items() if v is not None}
+    if division.get("folds", 2) < 2:
+        raise UserError("a cross-validation needs at least 2 folds", got=folds)
+    build = _Build(Path(path), list(cases), dict(size=size, modalities=tuple(modalities)), sentences, division)
     build.open_folder()
     unchanged = len(build.records)
     removed = build.update(workers, strict, progress)

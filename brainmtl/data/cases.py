@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['MAX_OUTSIDE', 'MAX_HEAD', 'AIR', 'PATIENT_NAMES', 'CAVITY_NAME', 'is_nifti', 'check_mask', 'patient_in',
-           'cavity_label', 'Case', 'files_below', 'some', 'unique_cases']
+           'cavity_label', 'Case', 'files_below', 'some', 'unique_cases', 'write_case_list', 'listed_cases']
 
 # %% ../../nbs/data/12_cases.ipynb #cd412edc
+import hashlib
 import os
 import re
 from collections import Counter
@@ -23,7 +24,7 @@ from .images import LGG_CHANNELS, check_labels, decode_image, read_channels, rea
 from .io import Scan, read_input
 from .nifti import MAX_SHIFT, Volume, grid_shift, read_nifti
 from .stream import KIND_BYTES, VOLUME_SUFFIXES, file_kind, open_stream, reading
-from ..files import FormatError, UserError
+from ..files import FormatError, UserError, atomic_path
 
 # %% ../../nbs/data/12_cases.ipynb #ca6e2460
 # Wide limits: a tumor fills up to half of a slice's head, and parts of it may be as dark as air
@@ -278,3 +279,33 @@ def unique_cases(
         n = seen[c.case.lower()]
         unique.append(replace(c, case=f"{c.case}~{n}") if n > 1 else c)
     return unique
+
+# %% ../../nbs/data/12_cases.ipynb #f260cd6c
+def write_case_list(
+    path: str | Path,  # text file to write
+    cases: Iterable[str],  # names of cases
+) -> Path:  # the file
+    "Write one line per case: the first 16 hexadecimal digits of the SHA-256 of its name, sorted."
+    with atomic_path(path) as tmp:
+        tmp.write_text("\n".join(sorted(map(_hashed, set(cases)))) + "\n", encoding="utf-8")
+    return Path(path)
+
+
+def _hashed(case: str) -> str:
+    return hashlib.sha256(case.encode()).hexdigest()[:16]
+
+
+def listed_cases(
+    cases: Iterable[Case],  # what was found
+    path: str | Path,  # file of `write_case_list`
+) -> list[Case]:  # those on the list
+    "Keep the cases of a list; raises `UserError` when the list cannot be read or one of its cases is not there."
+    try:
+        wanted = set(Path(path).read_text(encoding="utf-8").split())
+    except (OSError, UnicodeDecodeError) as e:
+        raise UserError(f"{path} must be a list of cases", str(e), "give the cases.txt of a published run") from e
+    found = {_hashed(c.case): c for c in cases}
+    if missing := wanted - set(found):
+        got = f"{len(missing)} of {len(wanted)} are missing"
+        raise UserError(f"the folders must hold every case of {path}", got, "give all sources of that run")
+    return [c for h, c in found.items() if h in wanted]

@@ -6,7 +6,7 @@
 __all__ = ['MultiSourceDataset', 'collate', 'select_rows', 'pick_rows', 'BatchPlan', 'make_loader']
 
 # %% ../../nbs/data/19_dataset.ipynb #1cb5d9e5
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +27,16 @@ class MultiSourceDataset(Dataset):
         self,
         store: Store,  # prepared slices
         rows: np.ndarray | None = None,  # rows of `store.index` that belong to this dataset; None: all of them
+        mask_only: tuple[str, ...] = (),  # sources whose labels train nothing
+        empty_masks: bool = False,  # has a tumor-negative slice without a mask an empty one?
     ):
         self.store = store
         self.rows = np.arange(len(store)) if rows is None else np.asarray(rows)
+        index = store.index.iloc[self.rows]
         columns = ["cls", "has_mask", "source", "patient", "case", "slice"]
-        self.facts = {c: store.index[c].to_numpy()[self.rows].tolist() for c in columns}
+        self.facts = {c: index[c].tolist() for c in columns}
+        self.facts["has_label"] = (~index.source.isin(mask_only)).tolist()
+        self.facts["has_mask"] = (index.has_mask.astype(bool) | (empty_masks & (index.cls == 0))).tolist()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -39,22 +44,28 @@ class MultiSourceDataset(Dataset):
     def __getitem__(self, i: int) -> dict[str, Any]:
         row = int(self.rows[i])
         facts = {c: values[i] for c, values in self.facts.items()}
-        mask = torch.from_numpy(self.store.mask(row)).float()[None] if facts["has_mask"] else None
-        return {"image": torch.from_numpy(self.store.image(row)).float(), "mask": mask, **facts, "row": row}
+        image, mask = torch.from_numpy(self.store.image(row)).float(), self.store.mask(row)
+        return {
+            "image": image,
+            "mask": None if mask is None else torch.from_numpy(mask).float()[None],
+            **facts,
+            "row": row,
+        }
 
 # %% ../../nbs/data/19_dataset.ipynb #76cdf801
 def collate(
     items: list[dict[str, Any]],  # items of a `MultiSourceDataset`
 ) -> dict[
     str, Any
-]:  # "image" (B, C, H, W), "mask" (B, 1, H, W), "has_mask" (B,) bool, "cls" (B,) int64, the rest lists
-    "Join items; a missing mask becomes zeros with `has_mask` False."
+]:  # "image" (B, C, H, W), "mask" (B, 1, H, W), "has_mask", "has_label" (B,) bool, "cls" (B,) int64, the rest lists
+    "Join items; a missing mask becomes zeros, with `has_mask` False unless it is known to be empty."
     image = torch.stack([it["image"] for it in items])
     blank = torch.zeros(1, *image.shape[-2:])
     return {
         "image": image,
         "mask": torch.stack([blank if it["mask"] is None else it["mask"] for it in items]),
         "has_mask": torch.tensor([bool(it["has_mask"]) for it in items]),
+        "has_label": torch.tensor([it["has_label"] for it in items]),
         "cls": torch.tensor([int(it["cls"]) for it in items]),
         **{k: [it[k] for it in items] for k in ("source", "patient", "case", "slice", "row")},
     }
@@ -120,6 +131,7 @@ class BatchPlan(Sampler):
         steps: int,  # number of steps
         seed: int = 0,  # of the run and stage
         negative_ratio: float = 1.0,  # tumor-negative slices per tumor-positive slice
+        weights: Mapping[str, float] | None = None,  # of the sources; None: square root of their number of slices
         alternating: bool = False,  # masked sources on even steps, the others on odd ones?
         start: int = 0,  # first step to give, when resuming
         rank: int = 0,  # this process
@@ -131,18 +143,21 @@ class BatchPlan(Sampler):
         self.start, self.rank, self.world = start, rank, world
         self.positive_fraction = 1 / (1 + negative_ratio)
         table = index.loc[rows]
+        if weights is not None and (unknown := sorted(set(table.source) - set(weights))):
+            hint = "add them to the recipe, or --set data.weights=null"
+            raise UserError("data.weights must name every source that trains", f"none for {', '.join(unknown)}", hint)
         masked = table.groupby("source").has_mask.transform("max").astype(bool)
         split = alternating and masked.any() and not masked.all()
         # the tables that take turns, one a step
-        self.turns = [self._pools(t) for t in ([table[masked], table[~masked]] if split else [table])]
+        self.turns = [self._pools(t, weights) for t in ([table[masked], table[~masked]] if split else [table])]
 
     @staticmethod
-    def _pools(table: pd.DataFrame) -> tuple[list[_Pool], np.ndarray]:
+    def _pools(table: pd.DataFrame, weights: Mapping[str, float] | None) -> tuple[list[_Pool], np.ndarray]:
         "The pools of a table's sources, and the probability of each source."
-        groups = [g for _, g in table.groupby("source")]
-        pools = [_Pool(g.index[g.cls == 1].to_numpy(), g.index[g.cls == 0].to_numpy()) for g in groups]
-        weights = np.sqrt([len(g) for g in groups])
-        return pools, weights / weights.sum()
+        groups = dict(list(table.groupby("source")))
+        pools = [_Pool(g.index[g.cls == 1].to_numpy(), g.index[g.cls == 0].to_numpy()) for g in groups.values()]
+        share = np.array([np.sqrt(len(g)) if weights is None else weights[s] for s, g in groups.items()])
+        return pools, share / share.sum()
 
     def rows_at(
         self,

@@ -59,17 +59,23 @@ class Split:
 
     def fold(
         self,
-        k: int,  # the fold to test on, from 0; the next one is for validation, the others train
+        k: int,  # the fold to test on, from 0
+        validation: bool = True,  # is the next fold for validation? The others train
     ) -> "Split":  # external groups are in no part of it
         "Give the split of fold `k` of a cross-validation; raises `UserError` for a fold that does not exist."
         n = len(set(self.folds.values()))
         if not 0 <= k < n:
             raise UserError(f"the split has folds 0 to {n - 1}", got=k)
-        role = {k: "test", (k + 1) % n: "val"}
+        role = {(k + 1) % n: "val"} if validation else {}
+        role[k] = "test"
         parts: dict[str, list[str]] = {"train": [], "val": [], "test": []}
         for group, f in self.folds.items():
             parts[role.get(f, "train")].append(group)
         return replace(self, train=tuple(parts["train"]), val=tuple(parts["val"]), test=tuple(parts["test"]))
+
+    def everything(self) -> "Split":  # no group is left to validate or test on
+        "Give the split in which every group trains, for a model whose scores come from a cross-validation."
+        return replace(self, train=tuple(sorted(self.train + self.val + self.test)), val=(), test=())
 
 # %% ../../nbs/data/16_split.ipynb #7201a4d2
 def _draw(

@@ -133,16 +133,19 @@ def finish_store(
     settings: dict[str, Any],  # size and modalities
     seed: int | None = None,  # of the split; None: the seed of the split that is there, or 0
     given: Mapping[str, str] | None = None,  # group → train, val or test, where a source states it
+    division: Mapping[str, int] | None = None,  # folds and min_groups of `make_split`; None: its defaults
     **more: Any,  # further entries of store.json
 ) -> dict[str, Any]:  # content of store.json
     "Write index and split, and last of all store.json; files whose content stays the same are not written again."
     text = index.to_csv(index=False, lineterminator="\n")
     old = read_split(path / "split.json") if (path / "split.json").exists() else None
-    split = make_split(index, seed if seed is not None else old.seed if old else 0, given=given)
+    drawn_with: dict[str, Any] = dict(division or {})
+    split = make_split(index, seed if seed is not None else old.seed if old else 0, given=given, **drawn_with)
     info = dict(
         version=STORE_VERSION,
         **settings,
         **more,
+        division=drawn_with,
         fingerprint=fingerprint([STORE_VERSION, settings, text]),
         cases=index.case.nunique(),
         slices=len(index),
@@ -224,13 +227,33 @@ class Store:
 
     def fold(
         self,
-        k: int,  # the fold to test on, from 0; the next one is for validation, the others train
+        k: int,  # the fold to test on, from 0
         repeat: int = 0,  # 0: the folds of split.json; any other number draws new ones
+        validation: bool = True,  # is the next fold for validation? The others train
     ) -> "Store":  # the same slices under another split; external sources are in no part of it
         "Give the store as fold `k` of a cross-validation sees it; raises `UserError` for a fold that does not exist."
-        split = self.split if repeat == 0 else make_split(self.index, self.split.seed + repeat)
+        split = self.split
+        if repeat:
+            split = make_split(self.index, split.seed + repeat, **self.info.get("division", {}))
+        return self._under(split.fold(k, validation))
+
+    def everything(self) -> "Store":  # the same slices, all of them for training
+        "Give the store as a final model sees it, whose scores come from a cross-validation."
+        return self._under(self.split.everything())
+
+    def under(
+        self,
+        split_hash: str | None,  # of a split of this store, for example from model.json
+    ) -> "Store":  # the same slices under that split; as it is for None or the hash of another store's split
+        "Give the store as the training with a known split saw it: split.json, a fold of it, or everything."
+        n = len(set(self.split.folds.values()))
+        folds = (self.split.fold(k, validation) for k in range(n) for validation in (True, False))
+        own = (s for s in (self.split, self.split.everything(), *folds) if s.hash == split_hash)
+        return self._under(next(own, self.split))
+
+    def _under(self, split: Split) -> "Store":
         other = copy(self)
-        other._use(split.fold(k))
+        other._use(split)
         return other
 
 

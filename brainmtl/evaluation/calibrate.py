@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TEMPERATURES', 'MASK_THRESHOLDS', 'MIN_ISLANDS', 'CALIBRATION_VERSION', 'source_weights', 'log_loss',
-           'fit_temperature', 'operating_points', 'reliability', 'reliability_figure', 'mask_grid', 'MaskChoice',
-           'choose_mask', 'calibrate_table', 'calibrate_checkpoint']
+           'fit_temperature', 'reliability', 'reliability_figure', 'mask_grid', 'MaskChoice', 'choose_mask',
+           'calibrate_table', 'calibrate_checkpoint', 'calibrate_out_of_fold']
 
 # %% ../../nbs/evaluation/63_calibrate.ipynb #a83077d4
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,11 @@ from scipy.special import expit
 
 from ..data.dataset import select_rows
 from ..data.store import Store, open_store
+from .operating_points import fit_scan_rule, operating_points, record_scan_rule
+from .scans import scan_table
 from .slices import check_store, predict_cases, predict_rows, reference_mask
 from ..files import UserError, atomic_path, read_json, write_json
-from ..inference.postprocess import InferenceConfig, clean_mask
+from ..inference.postprocess import InferenceConfig, ScanRule, clean_mask
 from ..intervals import as_json, bootstrap_ci
 from ..metrics import dice, ece, seg_counts
 from ..models.model import MultiTaskModel, load_checkpoint
@@ -74,26 +76,6 @@ def fit_temperature(
         options=dict(xatol=1e-6),
     )
     return float(np.exp(search.x))
-
-# %% ../../nbs/evaluation/63_calibrate.ipynb #69fdcc91
-def operating_points(
-    y: np.ndarray,  # labels {0, 1} of validation slices, (n,)
-    p: np.ndarray,  # calibrated probabilities, (n,)
-    w: np.ndarray | None = None,  # weights, (n,); None: all the same
-    sensitivity: float = 0.95,  # that the sensitive point must reach
-) -> dict[str, float]:  # "cls" and "sensitive"; a slice is predicted positive at or above
-    "Choose Youden's threshold and the sensitive one."
-    y = np.asarray(y)
-    p = np.asarray(p, float)
-    w = np.ones(len(p)) if w is None else np.asarray(w, float)
-    cut = np.unique(p)[::-1]  # candidates, highest first
-    positive = p >= cut[:, None]
-    sens = positive @ (w * y) / (w * y).sum()
-    spec = 1 - positive @ (w * (1 - y)) / (w * (1 - y)).sum()
-    midway = (cut + np.append(cut[1:], 0)) / 2
-    # a weighted sum that should be exactly 0.95 may be 1e-16 below it
-    reached = sens >= sensitivity - 1e-9
-    return dict(cls=float(midway[np.argmax(sens + spec)]), sensitive=float(midway[np.argmax(reached)]))
 
 # %% ../../nbs/evaluation/63_calibrate.ipynb #a35fccb8
 def reliability(
@@ -179,7 +161,7 @@ def choose_mask(
     return MaskChoice(float(best[0]), float(best[1]), float(means[best]), float(means[0.5, 0.0]), cases)
 
 # %% ../../nbs/evaluation/63_calibrate.ipynb #343f3793
-CALIBRATION_VERSION = 4  # of the schema of calibration.json
+CALIBRATION_VERSION = 5  # of the schema of calibration.json
 
 
 def _before_after(part: pd.DataFrame, temperature: float, n: int) -> dict[str, Any]:
@@ -235,19 +217,61 @@ def calibrate_checkpoint(
     check_store(meta, store, "val")
     config = InferenceConfig.from_meta(meta)
     result: dict[str, Any] = dict(version=CALIBRATION_VERSION, split="val")
-    if "cls" in config.tasks:
-        rows = select_rows(store, "val", meta.get("sources"))
-        raw = {**meta, "temperature": 1.0}
-        result |= calibrate_table(predict_rows(model, store, rows, runtime, batch, raw, progress), n)
     if "seg" in config.tasks:
         rows = select_rows(store, "val", meta.get("sources"), masked=True)
         result["mask"] = asdict(choose_mask(mask_grid(model, store, rows, runtime, config, batch, progress)))
+        # the scan rule weighs the masks as they will be
+        meta = _with_mask(meta, result["mask"])
+    if "cls" in config.tasks:
+        rows = select_rows(store, "val", meta.get("sources"))
+        raw = {**meta, "temperature": 1.0}
+        table = predict_rows(model, store, rows, runtime, batch, raw, progress)
+        result |= calibrate_table(table, n)
+        if "seg" in config.tasks:
+            result["scan"] = _scan_rule(table, n)
+    _record(checkpoint, result)
+    if out:
+        _save(Path(out), result)
+    return result
+
+
+def calibrate_out_of_fold(
+    checkpoint: str | Path,  # folder with model.safetensors and model.json; its model.json is completed
+    table: pd.DataFrame,  # slices, each predicted by a network of the same recipe that was not trained on it
+    out: str | Path | None = None,  # folder for calibration.json and reliability.png; None writes neither
+    n: int = 2000,  # bootstrap replicates
+) -> dict[str, Any]:  # content of calibration.json
+    """Calibrate without a validation split; threshold and smallest component of masks stay as the recipe has them.
+    Raises `UserError` when one class is missing."""
+    checkpoint = Path(checkpoint)
+    unlabeled = ((read_json(checkpoint / "model.json").get("recipe") or {}).get("data") or {}).get("mask_only") or ()
+    labeled = table[~table.source.isin(unlabeled)]
+    result = dict(version=CALIBRATION_VERSION, split="out of fold", **calibrate_table(labeled, n))
+    result["scan"] = _scan_rule(labeled, n)
     _record(checkpoint, result)
     if out:
         _save(Path(out), result)
     return result
 
 # %% ../../nbs/evaluation/63_calibrate.ipynb #6fe6d845
+def _with_mask(record: dict[str, Any], mask: dict[str, Any]) -> dict[str, Any]:
+    "A model.json with the chosen threshold and smallest component."
+    predict = {**record.get("predict", {}), "min_island": mask["min_island"]}
+    return {**record, "thresholds": {**record["thresholds"], "seg": mask["seg"]}, "predict": predict}
+
+
+def _scan_rule(table: pd.DataFrame, n: int) -> dict[str, Any]:
+    "The rule that validation scans give, or why they give none."
+    scans = scan_table(table)
+    if not len(scans):
+        return {"refused": "validation has no scans of several slices"}
+    try:
+        rule, facts = fit_scan_rule(scans, n)
+    except UserError as e:
+        return {"refused": str(e)}
+    return as_json({**asdict(rule), "fitted_on": facts})
+
+
 def _record(checkpoint: Path, result: dict[str, Any]) -> None:
     "Complete model.json by what was fixed on validation."
     record = read_json(checkpoint / "model.json")
@@ -255,9 +279,10 @@ def _record(checkpoint: Path, result: dict[str, Any]) -> None:
     if "temperature" in result:
         record["temperature"] = result["temperature"]
     if mask := result.get("mask"):
-        record["thresholds"]["seg"] = mask["seg"]
-        record["predict"] = {**record.get("predict", {}), "min_island": mask["min_island"]}
+        record = _with_mask(record, mask)
     write_json(checkpoint / "model.json", record)
+    if "version" in (scan := result.get("scan", {})):
+        record_scan_rule(checkpoint, ScanRule.from_json(scan), scan["fitted_on"])
 
 
 def _save(out: Path, result: dict[str, Any]) -> None:

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['MACRO', 'EVALUATION_VERSION', 'NOTE', 'UNITS', 'FIRST', 'ScoreDraws', 'MacroInterval', 'source_seed',
-           'macro_interval', 'evaluate_table', 'save_evaluation', 'evaluate_checkpoint', 'headline_table']
+           'macro_interval', 'evaluate_table', 'save_evaluation', 'evaluate_checkpoint', 'pool_folds', 'headline_table']
 
 # %% ../../nbs/evaluation/60_evaluate.ipynb #54f20669
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,9 +17,11 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import expit
 
 from ..data.dataset import select_rows
 from ..data.store import Store, open_store
+from .scans import SCAN_SCORES, scan_scores, scan_table, write_scans
 from .scores import classification_scores, segmentation_scores
 from .slices import case_table, check_store, predict_rows, write_slices
 from ..files import UserError, write_json
@@ -28,6 +30,7 @@ from ..intervals import Interval, as_json, bootstrap_draws, interval
 from ..metrics import dice, pooled_dice, weighted_mean
 from ..models.model import load_checkpoint
 from ..runtime import Runtime, choose_runtime
+from ..verdicts import Sample
 
 # %% ../../nbs/evaluation/60_evaluate.ipynb #cc36dd57
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class ScoreDraws:
     values: np.ndarray  # (1+b,): the score itself, then its replicates
     n: int  # number of slices, scans or images
     clusters: int  # number of patients or groups
+    samples: tuple[Sample, ...] = ()  # what it was computed from, for a permutation test
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def _classification(
     )
 
 # %% ../../nbs/evaluation/60_evaluate.ipynb #d44b64c9
-EVALUATION_VERSION = 2  # of the schema of evaluation.json
+EVALUATION_VERSION = 3  # of the schema of evaluation.json
 NOTE = "pooled over all slices of all sources; the proportions of the sources decide these scores"
 
 
@@ -151,7 +155,7 @@ def _pooled(table: pd.DataFrame, threshold: float, n: int, seed: int) -> dict[st
     table = table[table.p.notna() & table.pred_px.notna()]
     if not table.tp.notna().any():
         return None
-    correct = ((table.p >= threshold) == (table.cls == 1)).to_numpy(float)
+    correct = ((table.p >= table.get("cut", threshold)) == (table.cls == 1)).to_numpy(float)
     values = *(table[c].fillna(0).to_numpy() for c in ("tp", "fp", "fn")), correct
 
     def stat(v, w):
@@ -163,6 +167,32 @@ def _pooled(table: pd.DataFrame, threshold: float, n: int, seed: int) -> dict[st
     return dict(note=NOTE, **{k: interval(d, len(table), table.group.nunique()) for k, d in draws.items()})
 
 
+def _scans(
+    scans: pd.DataFrame, internal: list[str], config: InferenceConfig, n: int, seed: int
+) -> dict[str, Any] | None:
+    "Scores of whole scans per source, their mean and all together, and of tumor-free parts; None without scans."
+    scans = scans[scans.p.notna()]
+    if not len(scans):
+        return None
+    part = scans.part.astype(bool)
+    whole, points = scans[~part], config.points(2)
+    by_source = {s: scan_scores(x, points, n, source_seed(seed, s)) for s, x in whole.groupby("source")}
+
+    def draws(source, score):
+        scores, replicates = by_source[source]
+        return ScoreDraws(replicates[score], scores[score].n, scores[score].clusters)
+
+    scored = [s for s in internal if s in by_source]
+    return dict(
+        rule=config.rule(2),
+        thresholds=points,
+        sources={s: scores for s, (scores, _) in by_source.items()},
+        macro={k: macro_interval({s: draws(s, k) for s in scored}) for k in SCAN_SCORES},
+        pooled=scan_scores(whole, points, n, seed)[0],
+        parts=scan_scores(scans[part], points, n, seed)[0],
+    )
+
+
 def evaluate_table(
     table: pd.DataFrame,  # slices, as `predict_rows` returns them; masks or probabilities may be missing
     threshold: float = 0.5,  # operating point of the classification, fixed on validation
@@ -171,6 +201,8 @@ def evaluate_table(
     n: int = 2000,  # bootstrap replicates
     seed: int = 0,  # seed of the bootstrap
     size: int = 256,  # pixels per side of a prepared slice
+    config: InferenceConfig | None = None,  # of the checkpoint, which decides scans; None: scans are not decided
+    scans: pd.DataFrame | None = None,  # of `scan_table`; None: made from the slices
 ) -> dict[str, Any]:  # content of evaluation.json, see the schema below
     "Score a table of slices; raises `UserError` for an empty table."
     if not len(table):
@@ -191,6 +223,7 @@ def evaluate_table(
         bootstrap=dict(replicates=n, seed=seed, level=0.95, cluster="group"),
         segmentation=_segmentation(table, internal, n, seed, size),
         classification=_classification(table, internal, threshold, sensitive, n, seed),
+        scans=config and _scans(scan_table(table, config) if scans is None else scans, internal, config, n, seed),
         pooled=_pooled(table, threshold, n, seed),
     )
     return as_json(result)
@@ -209,9 +242,11 @@ def save_evaluation(
     out: str | Path,  # folder
     result: dict[str, Any],  # from `evaluate_checkpoint` or `evaluate_table`
     table: pd.DataFrame,  # the slices behind it
+    scans: pd.DataFrame,  # of `scan_table`
 ) -> Path:  # the folder
-    "Write evaluation.json and slices.csv, each whole or not at all."
+    "Write evaluation.json, slices.csv and scans.csv, each whole or not at all."
     write_slices(Path(out) / "slices.csv", table)
+    write_scans(Path(out) / "scans.csv", scans)
     write_json(Path(out) / "evaluation.json", result)
     return Path(out)
 
@@ -220,11 +255,12 @@ def evaluate_checkpoint(
     checkpoint: str | Path,  # folder with model.safetensors and model.json
     store: Store | str | Path,  # prepared slices
     split: str = "test",  # "test", "val", or "all" for a store of other cases
-    out: str | Path | None = None,  # folder for evaluation.json and slices.csv; None writes nothing
+    out: str | Path | None = None,  # folder for evaluation.json, slices.csv and scans.csv; None writes nothing
     runtime: Runtime | None = None,  # device and precision; None: chosen automatically
     batch: int = 8,  # slices per forward pass
     n: int | None = None,  # bootstrap replicates; None: as the checkpoint's recipe says, else 2000
     progress: bool = False,  # show a progress bar?
+    table: pd.DataFrame | None = None,  # what the same weights predicted before; None: predicted now
 ) -> dict[str, Any]:  # content of evaluation.json
     "Predict and score one part of a store; raises `CheckpointError` when checkpoint and store do not fit."
     runtime = runtime or choose_runtime()
@@ -234,11 +270,14 @@ def evaluate_checkpoint(
     config = InferenceConfig.from_meta(meta)
     n = n or ((meta.get("recipe") or {}).get("evaluate") or {}).get("bootstrap") or 2000
     start = perf_counter()
-    table = predict_rows(model, store, select_rows(store, split), runtime, batch, meta, progress)
+    if table is None:
+        table = predict_rows(model, store, select_rows(store, split), runtime, batch, meta, progress)
+    else:
+        table = table.assign(p=expit(table.logit / config.temperature))
     seconds = round(perf_counter() - start, 1)
-    result = evaluate_table(
-        table, config.slice_threshold, config.sensitive_threshold, _external(meta, store), n, size=store.info["size"]
-    )
+    points = config.slice_threshold, config.sensitive_threshold
+    size, scans = store.info["size"], scan_table(table, config)
+    result = evaluate_table(table, *points, _external(meta, store), n, size=size, config=config, scans=scans)
     names = ("run_stage", "recipe_fingerprint", "split_hash", "store_fingerprint", "weights_hash")
     trained_here = meta.get("split_hash") == store.split.hash or meta.get("store_fingerprint") == store.fingerprint
     result |= dict(
@@ -250,8 +289,32 @@ def evaluate_checkpoint(
         runtime={**runtime.describe(), "threads": torch.get_num_threads(), "seconds": seconds},
     )
     if out:
-        save_evaluation(out, result, table)
+        save_evaluation(out, result, table, scans)
     return result
+
+# %% ../../nbs/evaluation/60_evaluate.ipynb #807f9292
+def pool_folds(
+    parts: Mapping[str, tuple[pd.DataFrame, InferenceConfig]],  # fold → its calibrated test slices, and its settings
+    n: int = 2000,  # bootstrap replicates
+    seed: int = 0,  # seed of the bootstrap
+    size: int = 256,  # pixels per side of a prepared slice
+) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:  # content of evaluation.json; slices and scans behind it
+    "Score the test slices of all folds; the operating points in the result are means over the folds."
+    tables, scans, points = [], [], []
+    for fold, (table, config) in parts.items():
+        scan = config.points(2)
+        own = dict(cut=config.slice_threshold, cut_sensitive=config.sensitive_threshold)
+        tables.append(table.assign(fold=fold, **{k: v for k, v in own.items() if v is not None}))
+        scans.append(scan_table(table, config).assign(fold=fold, cut=scan.cls, cut_no_tumor=scan.no_tumor))
+        points.append(dict(**own, no_tumor=scan.no_tumor, cls=scan.cls))
+    mean = pd.DataFrame(points).mean()
+    if config.scan:
+        mean_points = replace(config.scan.thresholds, no_tumor=mean.no_tumor, cls=mean.cls)
+        config = replace(config, scan=replace(config.scan, thresholds=mean_points))
+    sensitive = None if config.sensitive_threshold is None else float(mean.cut_sensitive)
+    table, scan_rows = pd.concat(tables, ignore_index=True), pd.concat(scans, ignore_index=True)
+    result = evaluate_table(table, float(mean.cut), sensitive, (), n, seed, size, config, scan_rows)
+    return {**result, "folds": list(parts)}, table, scan_rows
 
 # %% ../../nbs/evaluation/60_evaluate.ipynb #820abc82
 UNITS = ("volume", "image", "tumor_slice")

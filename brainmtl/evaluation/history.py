@@ -31,6 +31,7 @@ def plot_history(
             ax.axvline(at, color="0.85", zorder=0)
             ax.text(at, 1.01, stage, transform=ax.get_xaxis_transform(), fontsize=7)
         ax.set(xlabel="step", ylabel=title)
-        ax.legend(fontsize=8)
+        if ax.get_legend_handles_labels()[0]:  # a run without validation has no scores
+            ax.legend(fontsize=8)
     fig.tight_layout()
     return fig

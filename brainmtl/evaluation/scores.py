@@ -182,8 +182,8 @@ def segmentation_scores(
 # %% ../../nbs/evaluation/59b_scores.ipynb #a319548a
 def classification_scores(
     table: pd.DataFrame,  # slices, as `predict_rows` returns them
-    threshold: float = 0.5,  # operating point fixed on validation
-    sensitive: float | None = None,  # second operating point: 95 % sensitivity on validation
+    threshold: float = 0.5,  # operating point fixed on validation; a column `cut` of the table wins
+    sensitive: float | None = None,  # second point: 95 % sensitivity on validation; a column `cut_sensitive` wins
     n: int = 2000,  # bootstrap replicates
     seed: Seed = 0,  # seed of the bootstrap
 ) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:  # scores with `Interval`s, and their draws
@@ -193,6 +193,7 @@ def classification_scores(
         return None, {}
     y = table.cls.to_numpy(float)
     p = table.p.to_numpy(float)
+    threshold, sensitive = table.get("cut", threshold), table.get("cut_sensitive", sensitive)
     scores, draws = cls_intervals(y, p, threshold, table.group, n, seed)
     scores["ece_under_calibration"] = ece_under_calibration(p, n, seed)
     if "logit" in table and table.logit.notna().all():

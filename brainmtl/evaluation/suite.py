@@ -115,8 +115,8 @@ def evaluate_run(
     if unknown := set(parts) - set(PARTS):
         raise UserError(f"parts must be of {', '.join(PARTS)}", got=", ".join(sorted(unknown)))
     checkpoint = Path(checkpoint)
-    store = open_store(store)
     runtime = runtime or choose_runtime()
+    store = open_store(store).under(load_checkpoint(checkpoint, runtime)[1].get("split_hash"))
     home = Path(out) if out else results_folder(checkpoint)
     folder = Path(out) if out else results_folder(checkpoint, split, store.path)
     calibration = calibrate_once(checkpoint, store, home, runtime)

@@ -155,7 +155,7 @@ def plan_runs(
     return runs
 
 # %% ../../nbs/experiments/71_ablation.ipynb #c8f17c6a
-ABLATION_VERSION = 2  # of the schema of ablation.json
+ABLATION_VERSION = 3  # of the schema of ablation.json
 
 
 def _record(run: Run, store: Store, split: str) -> VariantRecord:

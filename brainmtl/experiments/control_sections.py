@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['BASELINE_SCORES', 'PROBES', 'SUSPECT', 'TRAINED_ON_TEST', 'LIMITS', 'GLOSSARY', 'baselines_section', 'probe_rows',
            'probes_section', 'ablation_section', 'crossval_section', 'stages_section', 'training_section',
-           'log_section', 'cost_section', 'method_section', 'pooled_section']
+           'log_section', 'cost_section', 'tested_on', 'method_section', 'pooled_section']
 
 # %% ../../nbs/experiments/77_control_sections.ipynb #9d6100d7
 from typing import Any
 
 from ..evaluation.history import plot_history
 from .ablation import forest_figure
-from .figures import save_figure
-from .run_files import LOG_COLUMNS, RunFiles, measure_cost, read_log
+from .figures import probe_figure, save_figure
+from .run_files import LOG_COLUMNS, PRODUCED_BY, RunFiles, measure_cost, read_log
 from brainmtl.experiments.tables import (
     ablation_rows,
     averaged_sources,
@@ -28,6 +28,7 @@ from brainmtl.experiments.tables import (
     SCORE_NAMES,
 )
 from ..recipe import STAGES
+from ..verdicts import FEWEST, LEVEL, holm, p_text
 
 # %% ../../nbs/experiments/77_control_sections.ipynb #73c725b7
 BASELINE_SCORES = {
@@ -94,6 +95,7 @@ def probe_rows(
     probes: dict[str, Any],  # content of probes.json
 ) -> list[dict[str, str | None]]:  # probe, measure, found, expected, p, judged
     "List the probes with what was measured and what a model without shortcuts would give."
+    corrected = holm({f["name"]: f.get("p") for f in probes["findings"]})
     rows = []
     for f in probes["findings"]:
         name = f["name"]
@@ -101,14 +103,13 @@ def probe_rows(
         if name == "source":
             expected = get_path(probes, "source.chance")
         expected = f.get("chance", expected)
-        p = f.get("p")
         rows.append(
             {
                 "probe": plain(name).replace("_", " "),
                 "measured": what,
                 "found": score_text(f.get("score") or get_path(probes, place)),
                 "expected": None if expected is None else f"{expected:.2f}",
-                "p, one-sided": None if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001",
+                "p, one-sided, corrected": p_text(corrected[name]),
                 "judged": SUSPECT[f["suspect"]],
             }
         )
@@ -139,7 +140,10 @@ def probes_section(
         "*Is the model right for a wrong reason? A probe is suspect when it is above the expected value beyond chance.*"
     )
     table = fold("Probabilities before and after each change of the image", markdown_table(rows))
-    return "\n\n".join([lead, markdown_table(probe_rows(p)), table])
+    text = "What each probe measured, and the value expected without the shortcut"
+    known = any(f.get("score") and f.get("chance") is not None for f in p["findings"])
+    figure = [save_figure(probe_figure(p["findings"]), run.folder, "probes", text)] if known else []
+    return "\n\n".join([lead, *figure, markdown_table(probe_rows(p)), table])
 
 # %% ../../nbs/experiments/77_control_sections.ipynb #07dc9c75
 def _mean_scores(scores: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -160,6 +164,16 @@ def _means_text(scores: dict[str, Any]) -> str:
     for what, label in first.items():
         groups.setdefault(label, []).append(what)
     return "; ".join(f"{', '.join(k)}: {label}" for label, k in groups.items()) + "."
+
+
+def _pairs_text(run: RunFiles, name: str, pairs: list[dict[str, Any]]) -> str:
+    "The paired comparisons of a file, and what to do when it holds no p-values."
+    table = fold("Paired comparisons", markdown_table(comparison_rows(pairs)))
+    if all("p" in c["difference"] for c in pairs):
+        return table
+    command = PRODUCED_BY[name].format(run=run.run)
+    words = f"`{name}` is of an earlier version and has no p-values. To add them: `{command}`; no training is repeated."
+    return f"{words}\n\n{table}"
 
 
 def ablation_section(
@@ -190,7 +204,7 @@ def ablation_section(
             words,
             *(["\n".join(failed)] if failed else []),
             fold("Scores of every variant", markdown_table(rows)),
-            fold("Paired comparisons", markdown_table(comparison_rows(a["comparisons"]))),
+            _pairs_text(run, "ablation.json", a["comparisons"]),
         ]
     )
 
@@ -221,7 +235,7 @@ def stages_section(
         return run.missing("stages.json")
     lead = "*What did each stage of the training add?*"
     rows = [{"stage": plain(name), **columns} for name, columns in _mean_scores(s["scores"]).items()]
-    table = fold("Paired comparisons", markdown_table(comparison_rows(s["comparisons"])))
+    table = _pairs_text(run, "stages.json", s["comparisons"])
     return "\n\n".join([lead, markdown_table(rows), _means_text(s["scores"]), table])
 
 # %% ../../nbs/experiments/77_control_sections.ipynb #fb041143
@@ -280,6 +294,16 @@ def cost_section(
 TRAINED_ON_TEST = "Training cases are among the tested ones, so these scores are not valid."
 
 
+def tested_on(
+    evaluation: dict[str, Any],  # content of evaluation.json
+) -> str:  # words for a sentence
+    "Name the part of the store that was tested, or the folds."
+    split = evaluation.get("split") or {}
+    if folds := evaluation.get("folds"):
+        return f"each once, in a cross-validation of {len(folds)} folds (`{split.get('hash')}`)"
+    return f"split `{split.get('part')}` (`{split.get('hash')}`)"
+
+
 def method_section(
     run: RunFiles,  # files of a run
 ) -> str:  # Markdown
@@ -292,17 +316,18 @@ def method_section(
     cases, groups = n.get("cases", "–"), n.get("groups", "–")
     external = f" ({', '.join(map(plain, e['external']))})" if e["external"] else ""
     words = [
-        f"- **Test cases.** {cases} scans or images ({n['slices']} slices) of {groups} groups, split "
-        f"`{split.get('part')}` (`{split.get('hash')}`). A group holds the scans of a patient and near-duplicate "
-        "images; no group is in training and test.",
+        f"- **Test cases.** {cases} scans or images ({n['slices']} slices) of {groups} groups, {tested_on(e)}. "
+        "A group holds the scans of a patient and near-duplicate images; no group is in training and test.",
         f"- **Intervals.** 95 %, by bootstrap: {boot['replicates']} times, whole {boot['cluster']}s are drawn with "
         "replacement. Scans or slices are scored; groups are the clusters.",
         f"- **Operating point.** A slice is predicted positive from a probability of {e['thresholds']['cls']:.3f}, "
         "fixed before the test cases were scored.",
         "- **Mean over sources.** Every source has the same weight, so that a large easy one cannot hide a small hard "
         f"one. External sources, which were not in training, are left out of it{external}.",
-        "- **Verdicts.** *Shown* means that the 95 % interval of the paired difference excludes 0. *No difference "
-        "shown* does not mean that there is none.",
+        f"- **Verdicts.** *Shown* needs {FEWEST} patients, a 95 % interval of the paired difference that excludes 0, "
+        f"and a permutation test over patients with p ≤ {LEVEL}, corrected by Holm's method for all comparisons of "
+        "this page. "
+        "*No difference shown* does not mean that there is none.",
     ]
     if r := run.recipe:
         steps = ", ".join(f"{getattr(r, s).steps} steps of {s}" for s in STAGES)

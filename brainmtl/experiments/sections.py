@@ -20,6 +20,7 @@ from ..evaluation.uncertainty import plot_risk_coverage
 from brainmtl.experiments.figures import (
     calibration_figure,
     confusion_figure,
+    data_figure,
     dice_figure,
     randomization_figure,
     roc_figure,
@@ -38,8 +39,9 @@ def duplicates_text(
     if not counts["images"]:
         return "The store holds scans only, so it was not searched for near-duplicate images."
     return (
-        f"The {counts['images']} single images show {counts['distinct']} distinct ones: {counts['joined']} have a "
-        f"near-duplicate (up to {counts['largest']} images of one) and stay on one side of the split. "
+        f"Of {counts['images']} single images, those of one patient counted once, {counts['distinct']} are distinct: "
+        f"{counts['joined']} have a near-duplicate (up to {counts['largest']} of one) and stay on one side of the "
+        "split. "
         f"Groups with both labels: {counts['both_labels']}. Groups on two sides of the split: {counts['parted']}."
     )
 
@@ -60,7 +62,9 @@ def data_section(
     lead = "*Patients, scans and slices. A group holds everything that must stay on one side of the split.*"
     heads = dict(tumor_slices="tumor-positive slices", masked_slices="slices with a mask")
     rows = [{heads.get(k, k): plain(v) for k, v in row.items()} for row in data["rows"]]
-    return "\n\n".join([lead, markdown_table(rows), " ".join(filter(None, words))])
+    text = "Patients of each source by part of the split, and slices by label; the counts are in the table below"
+    figure = save_figure(data_figure(data["rows"]), run.folder, "data", text)
+    return "\n\n".join([lead, figure, " ".join(filter(None, words)), fold("All counts", markdown_table(rows))])
 
 # %% ../../nbs/experiments/76_sections.ipynb #6e73ce61
 def segmentation_section(

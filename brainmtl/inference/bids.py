@@ -51,7 +51,10 @@ def write_derivatives(
     }
     write_json(out / "dataset_description.json", description)
     for record, path in named:
-        if "written" not in record:
+        about = out / str(path).replace(".nii.gz", ".json")
+        if "mask" not in record.get("written", {}):
+            for earlier in (out / path, about):
+                earlier.unlink(missing_ok=True)
             continue
         with atomic_path(out / path) as tmp:
             shutil.copyfile(predictions / record["written"]["mask"], tmp)
@@ -62,5 +65,5 @@ def write_derivatives(
             "Weights": record["model"]["weights"],
             "Warnings": record["warnings"],
         }
-        write_json(out / str(path).replace(".nii.gz", ".json"), sidecar)
+        write_json(about, sidecar)
     return out

@@ -143,7 +143,7 @@ def output_stems(
     return stems
 
 # %% ../../nbs/inference/58_cohort.ipynb #642e5120
-RECORD_VERSION = 1  # raised by a person when a record changes its meaning
+RECORD_VERSION = 2  # raised by a person when a record changes its meaning
 
 
 def record_key(
@@ -313,7 +313,7 @@ def _save(
     try:
         with TemporaryDirectory(".part", ".", out) as made:
             written = result.save(made, stem)
-            if is_dicom(path):
+            if is_dicom(path) and result.detected:
                 try:
                     seg = write_seg(result.mask, path, Path(made) / f"{stem}_mask.dcm", modality, series)
                     written["dicom_seg"] = seg.name
@@ -366,7 +366,7 @@ img { width: 128px; display: block; } .n { text-align: right; }"""
 
 def page_row(
     row: dict[str, Any],  # from `table_row`
-    written: dict[str, str],  # "overlay" and "mask": file names beside the page; empty for a failed scan
+    written: dict[str, str],  # "overlay" and, if a tumor was detected, "mask": file names beside the page
 ) -> str:  # HTML
     "One scan on the page: thumbnail, decision, probability, volume and warnings."
     name = escape(str(row["file"]))
@@ -374,8 +374,9 @@ def page_row(
         return f'<tr><td></td><td>{name}</td><td colspan="4">{escape(str(row["error"]))}</td></tr>'
     image = f'<img src="{escape(written["overlay"])}" loading="lazy" alt="key slice of {name}">'
     ml = "" if row["tumor_ml"] is None else f"{row['tumor_ml']:.1f}"
+    link = f'<a href="{escape(written["mask"])}">{name}</a>' if "mask" in written else name
     return (
-        f'<tr><td>{image}</td><td><a href="{escape(written["mask"])}">{name}</a></td><td>{escape(row["text"])}</td>'
+        f"<tr><td>{image}</td><td>{link}</td><td>{escape(row['text'])}</td>"
         f'<td class="n">{row["probability"]:.2f}</td><td class="n">{ml}</td><td>{escape(row["warnings"])}</td></tr>'
     )
 

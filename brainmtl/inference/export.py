@@ -44,6 +44,12 @@ FIELDS = {  # field of model.json: (what a program that runs model.onnx does wit
         "seg: a pixel is tumor at or above this probability; cls: a slice is; sensitive: the same at 95 % sensitivity "
         'on validation; no_tumor: below it "No tumor detected" is reported, without a mask',
     ),
+    "scan": (
+        "apply after",
+        "how several slices make the probability of a scan: sigmoid(bias + weights · features), with thresholds of its "
+        "own; the features are `brainmtl.inference.postprocess.scan_features`. Without it the highest mean probability "
+        "of three neighboring slices is compared with the thresholds of slices",
+    ),
     "predict": (
         "apply after",
         "min_island: components smaller than this fraction of the largest are dropped (26-connected over slices); "
@@ -59,10 +65,15 @@ FIELDS = {  # field of model.json: (what a program that runs model.onnx does wit
     "run_stage": ("nothing", "last stage that was trained"),
     "step": ("nothing", "step of the stage with the best validation score"),
     "sources": ("nothing", "sources it was trained on"),
+    "parent": ("nothing", "checkpoint that its first weights come from, with what that was trained on"),
     "split_hash": ("nothing", "hash of the split: which patients it may be tested on"),
     "store_fingerprint": ("nothing", "hash of the prepared slices"),
     "runtime": ("nothing", "device, precision and torch version of the training"),
     "metrics": ("nothing", "validation scores; test scores are in the results"),
+    "weights_sha256": (
+        "compare",
+        "hash of the model.safetensors that the file was written with; checked when it is loaded",
+    ),
     "weights_hash": ("nothing", "export only: hash of the model.safetensors it was made from"),
     "onnx": ("check names and shapes", "export only: opset, input, outputs, and the largest difference from torch"),
 }

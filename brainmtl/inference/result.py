@@ -8,7 +8,7 @@ __all__ = ['Color', 'PREDICTION_COLOR', 'REFERENCE_COLOR', 'GRADCAM_COLOR', 'UNC
            'PredictionResult', 'table_row']
 
 # %% ../../nbs/inference/54_result.ipynb #ea123300
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from gzip import compress
 from io import BytesIO
@@ -24,7 +24,8 @@ from ..data.preprocess import Prepared
 from ..data.io import Scan, safe_name, strip_suffix
 from ..data.nifti import SAME_SIDE
 from ..files import UserError, atomic_path
-from .postprocess import InferenceConfig, clean_mask
+from .postprocess import InferenceConfig, OperatingPoints, clean_mask
+from .summary import percent, summary_html, to_gray
 
 # %% ../../nbs/inference/54_result.ipynb #7dd2a5e1
 Color = tuple[int, int, int]  # red, green, blue, 0 to 255
@@ -141,8 +142,8 @@ class PredictionResult:
     name: str  # of the input
     scan: Scan  # the input as it was read
     prepared: Prepared  # the input as the network received it
-    p: float  # calibrated probability of tumor; of a volume see `case_probability`; NaN: not predicted
-    slice_p: np.ndarray  # the same for each axial slice, (S,); NaN: not predicted
+    p: float  # probability of tumor by the rule that decides, see `InferenceConfig.probability`; NaN: not predicted
+    slice_p: np.ndarray  # calibrated probability of each axial slice, (S,); NaN: not predicted
     seg: np.ndarray  # P(tumor) per pixel of the prepared slices, float32 (S, size, size)
     slice_p_std: np.ndarray | None = None  # standard deviation of `slice_p` over MC-dropout samples, (S,)
     seg_std: np.ndarray | None = None  # standard deviation of `seg` over MC-dropout samples, (S, size, size)
@@ -152,7 +153,25 @@ class PredictionResult:
 
     def __repr__(self) -> str:
         volume = "" if self.tumor_ml is None else f", {self.tumor_ml:.1f} mL"
-        return f"{self.name}: {self.text}, probability {self.p:.2f}{volume}"
+        n = len(self.warnings)
+        warned = "" if not n else ", 1 warning" if n == 1 else f", {n} warnings"
+        return f"{self.name}: {self.text}, probability {percent(self.p)}{volume}{warned}"
+
+    def _repr_html_(self) -> str:
+        "Verdict and a strip of slices, for notebooks."
+        facts = {"probability of tumor": percent(self.p)}
+        if self.tumor_ml is not None:
+            facts["tumor volume"] = f"{self.tumor_ml:.1f} mL"
+        k = self.key_slice
+        marked = np.flatnonzero(self.slice_px)
+        shown = np.unique(np.linspace(marked[0], marked[-1], 4).round().astype(int)) if len(marked) else [k]
+        images = {
+            "without the mask" if self.kind == "image" else f"slice {k + 1}, without the mask": self.background(k)
+        }
+        if self.detected:
+            caption = "mask" if self.kind == "image" else "slice {}, mask"
+            images |= {caption.format(s + 1): np.asarray(self.overlay(s)) for s in shown}
+        return summary_html(self.name, self.text, facts, images, [*self.warnings, NOTICE])
 
     @property
     def kind(self) -> str:  # "image" or "volume"
@@ -160,14 +179,24 @@ class PredictionResult:
         return "image" if self.scan.affine is None and self.scan.image.shape[3] == 1 else "volume"
 
     @property
+    def rule(self) -> str:  # "slice", "scan" or "highest mean of three slices"
+        "Name what decides this input."
+        return self.config.rule(len(self.slice_p))
+
+    @property
+    def thresholds(self) -> OperatingPoints:  # of the rule that decides
+        "The thresholds for the probability."
+        return self.config.points(len(self.slice_p))
+
+    @property
     def decision(self) -> int:  # 0 no tumor, 1 tumor
         "Classification at the threshold that was fixed on validation."
-        return int(self.p >= self.config.slice_threshold)
+        return int(self.p >= self.thresholds.cls)
 
     @property
     def detected(self) -> bool:  # False: "No tumor detected"
         "Whether the probability reaches the threshold below which no tumor and no mask is reported."
-        return bool(self.p >= self.config.no_tumor_threshold)
+        return bool(self.p >= self.thresholds.no_tumor)
 
     @property
     def text(self) -> str:  # for people
@@ -177,7 +206,8 @@ class PredictionResult:
             return "Not predicted"
         if not self.detected:
             return "No tumor detected"
-        return "Tumor detected" if self.decision else "Tumor possible, below the decision threshold"
+        words = "Tumor detected" if self.decision else "Tumor possible, below the decision threshold"
+        return words if self.tumor_px else f"{words}, but no pixel was segmented"
 
     def segment(
         self,
@@ -229,15 +259,9 @@ class PredictionResult:
         left_out = not self.detected and bool((self.seg >= self.config.mask_threshold).any())
         checks = {
             "This does not look like a brain MRI slice; the prediction may have no meaning.": not self.looks_like_brain,
-            "Pixels were segmented, but the probability is below the no-tumor threshold: the mask is empty.": left_out,
+            "Pixels were segmented, but the probability is below the no-tumor threshold: no mask is given.": left_out,
             f"The mask marks {self.tumor_px} pixels although the probability is below the decision threshold.": (
                 self.tumor_px and not self.decision
-            ),
-            "The slice is classified as tumor-positive, but the mask is empty.": (
-                self.detected and self.decision and not self.tumor_px
-            ),
-            "The probability is above the decision threshold, which is lower than the no-tumor threshold here.": (
-                self.decision and not self.detected
             ),
         }
         found = [sentence for sentence, applies in checks.items() if applies]
@@ -258,13 +282,7 @@ class PredictionResult:
         "The slice in gray, from the 1st to the 99.5th percentile of the foreground."
         image = self.kind == "image"
         x = np.nan_to_num(self.scan.image[0, :, :, 0] if image else self.prepared.image[s, 0], posinf=0, neginf=0)
-        foreground = x[x != 0] if (x != 0).any() else x
-        low, high = np.percentile(foreground, [1, 99.5])
-        if not image:
-            # the darkest tissue must differ from the background, which is shown black
-            low -= 0.25 * (high - low)
-        gray = np.clip((x - low) / max(high - low, 1e-6), 0, 1) * 255
-        return (gray if image else np.where(x == 0, 0, gray)).astype(np.uint8)
+        return to_gray(x, lift=not image)
 
     def overlay(
         self,
@@ -309,6 +327,8 @@ class PredictionResult:
             "probability": _plain(self.p),
             "decision": self.decision,
             "text": self.text,
+            "rule": self.rule,
+            "thresholds": asdict(self.thresholds),
             "tumor_px": self.tumor_px,
             "tumor_ml": self.tumor_ml,
             "looks_like_brain": self.looks_like_brain,
@@ -332,14 +352,19 @@ class PredictionResult:
         self,
         folder: str | Path,  # where to write; made if missing
         stem: str | None = None,  # start of the file names; None: from the input's name
-    ) -> dict[str, str]:  # "overlay" and "mask": the file names written
+    ) -> dict[str, str]:  # "overlay" and "mask": the file names written; no "mask" when no tumor was detected
         "Write the overlay (PNG) and the mask: PNG for an image, `.nii.gz` with the input's geometry for a volume."
         stem = stem or safe_name(strip_suffix(self.name))
         suffix = "png" if self.kind == "image" else "nii.gz"
         names = {"overlay": f"{stem}_overlay.png", "mask": f"{stem}_mask.{suffix}"}
         with atomic_path(Path(folder) / names["overlay"]) as tmp:
             self.overlay().save(tmp, "PNG")
-        with atomic_path(Path(folder) / names["mask"]) as tmp:
+        mask = Path(folder) / names["mask"]
+        if not self.detected:
+            # of an earlier prediction with another model
+            mask.unlink(missing_ok=True)
+            return {"overlay": names["overlay"]}
+        with atomic_path(mask) as tmp:
             tmp.write_bytes(self.mask_bytes())
         return names
 
@@ -354,6 +379,9 @@ TABLE_COLUMNS = (
     "probability",
     "decision",
     "text",
+    "rule",
+    "threshold",
+    "no_tumor_threshold",
     "tumor_px",
     "tumor_ml",
     "uncertainty",
@@ -366,4 +394,6 @@ def table_row(
     record: dict[str, Any],  # `PredictionResult.to_json`, or {"error": …}, with the "file" it belongs to
 ) -> dict[str, Any]:  # `TABLE_COLUMNS` and "warnings"
     "One line of predictions.csv."
-    return {**{k: record.get(k) for k in TABLE_COLUMNS}, "warnings": " ".join(record.get("warnings", ()))}
+    cut = record.get("thresholds") or {}
+    flat = {**record, "threshold": cut.get("cls"), "no_tumor_threshold": cut.get("no_tumor")}
+    return {**{k: flat.get(k) for k in TABLE_COLUMNS}, "warnings": " ".join(record.get("warnings", ()))}

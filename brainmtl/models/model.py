@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'CHECKPOINT_VERSION', 'INTENDED_USE', 'MultiTaskModel', 'count_macs', 'save_checkpoint', 'load_weights',
-           'load_checkpoint', 'fuse_conv_norm', 'optimize_for_inference', 'predict_batch']
+           'check_settings', 'load_checkpoint', 'fuse_conv_norm', 'optimize_for_inference', 'predict_batch']
 
 # %% ../../nbs/models/33_model.ipynb #cbc38413
 from copy import deepcopy
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -39,6 +40,7 @@ class MultiTaskModel(nn.Module):
         super().__init__()
         self.in_channels, self.config = in_channels, config
         self.frozen: set[str] = set()
+        self.parent: dict[str, Any] | None = None  # the checkpoint that the first weights come from
         self.encoder = UNetEncoder(in_channels, config.base, config.depth, config.norm, config.stem)
         self.decoder = UNetDecoder(self.encoder.channels, config.norm, config.dropout / 2, stem=config.stem)
         self.head = ClassificationHead(self.encoder.channels[-1], config.hidden, config.dropout, config.pool)
@@ -158,11 +160,12 @@ def save_checkpoint(
     model: MultiTaskModel,  # the network
     meta: dict[str, Any] | None = None,  # further entries: modalities, thresholds, metrics, fingerprints …
 ) -> Path:  # the folder
-    "Write weights and description; each file appears complete or not at all."
+    "Write weights and a description with their hash; each file appears complete or not at all."
     folder = Path(folder)
     weights = {k: v.detach().contiguous().cpu() for k, v in model.state_dict().items()}
     with atomic_path(folder / "model.safetensors") as tmp:
-        save_file(weights, tmp)
+        # not `save_file`, which hides a full disk and ignores the umask
+        tmp.write_bytes(save(weights))
     description: dict[str, Any] = {
         "format_version": CHECKPOINT_VERSION,
         "architecture": {
@@ -175,7 +178,10 @@ def save_checkpoint(
         "temperature": 1.0,
         "intended_use": INTENDED_USE,
     }
-    write_json(folder / "model.json", description | (meta or {}))
+    if model.parent:
+        description["parent"] = model.parent
+    hashed = {"weights_sha256": file_hash(folder / "model.safetensors")}
+    write_json(folder / "model.json", description | (meta or {}) | hashed)
     return folder
 
 # %% ../../nbs/models/33_model.ipynb #1228ac6f
@@ -183,7 +189,8 @@ def load_weights(
     model: MultiTaskModel,  # the network to fill
     folder: str | Path,  # a checkpoint of the same architecture
 ) -> MultiTaskModel:  # the network
-    "Fill a network's weights; raises `CheckpointError` when the file is missing, damaged, or of another architecture."
+    """Fill a network's weights; raises `CheckpointError` when the file is missing, damaged, of another architecture, or
+    not the one that model.json was written for."""
     path = Path(folder) / "model.safetensors"
     try:
         weights = load_file(path)
@@ -198,7 +205,33 @@ def load_weights(
         raise CheckpointError(
             f"{path} is a checkpoint of another architecture", got=first, hint="use the recipe it was trained with"
         ) from e
+    about = Path(folder) / "model.json"
+    wanted = read_json(about).get("weights_sha256") if about.is_file() else None
+    if wanted and wanted != (got := file_hash(path)):
+        raise CheckpointError(
+            f"{path} must have the hash {wanted[:16]} that model.json states",
+            got=got[:16],
+            hint="the file is damaged or from another save: copy both files, or run the training command again",
+        )
     return model
+
+
+def check_settings(
+    meta: dict[str, Any],  # content of model.json
+    where: str | Path,  # its path, for the message
+) -> None:  # nothing
+    "Raise `CheckpointError` for a temperature that is not above 0 or a threshold that is not a probability."
+    thresholds = meta.get("thresholds") or {}
+    values = {"temperature": meta.get("temperature", 1.0)}
+    if isinstance(thresholds, dict):
+        values |= {f"thresholds.{k}": v for k, v in thresholds.items() if k != "sensitive" or v is not None}
+    else:
+        values["thresholds"] = thresholds
+    for name, v in values.items():
+        number = isinstance(v, (int, float)) and not isinstance(v, bool)
+        if not (number and (0 < v < inf if name == "temperature" else 0 <= v <= 1)):
+            rule = "a number above 0" if name == "temperature" else "a number from 0 to 1"
+            raise CheckpointError(f"{name} in {where} must be {rule}", got=repr(v), hint="calibrate or copy it again")
 
 
 def load_checkpoint(
@@ -226,6 +259,7 @@ def load_checkpoint(
         raise CheckpointError(
             f"{folder}/model.json describes no known architecture", got=f"{type(e).__name__} {str(e).splitlines()[0]}"
         ) from e
+    check_settings(meta, folder / "model.json")
     load_weights(model, folder)
     meta["weights_hash"] = file_hash(folder / "model.safetensors")[:16]
     (runtime or choose_runtime()).place(model)

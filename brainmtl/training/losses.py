@@ -51,7 +51,7 @@ class CombinedSegmentationLoss(nn.Module):
 
 # %% ../../nbs/training/40_losses.ipynb #601dca5a
 class MultiTaskLoss(nn.Module):
-    "λ_seg·L_seg over slices that have a mask plus λ_cls·L_cls over all slices."
+    "λ_seg·L_seg over slices that have a mask plus λ_cls·L_cls over slices that have a label."
 
     def __init__(
         self,
@@ -65,15 +65,16 @@ class MultiTaskLoss(nn.Module):
     def forward(
         self,
         out: dict[str, Any],  # the model's output: "seg" (B, 1, H, W) or None, "cls" (B, 2) or None
-        batch: dict[str, Any],  # "mask" (B, 1, H, W), "has_mask" (B,) bool, "cls" (B,) int
-        counts: Tensor | None = None,  # [slices with a mask, slices] to divide by; None: those of this batch
+        batch: dict[str, Any],  # "mask" (B, 1, H, W), "has_mask" and "has_label" (B,) bool, "cls" (B,) int
+        counts: Tensor | None = None,  # [slices with a mask, with a label] to divide by; None: those of this batch
     ) -> dict[str, Tensor]:  # "loss", "seg", "cls": scalars
         "Weigh the tasks. A task that was not computed, or has no slice in the batch, adds exactly 0."
-        has = batch["has_mask"]
-        n_masked, n = (has.sum(), torch.tensor(len(has))) if counts is None else counts
-        seg = cls = torch.zeros((), device=has.device)
+        has_mask, has_label = batch["has_mask"], batch["has_label"]
+        masked, labeled = (has_mask.sum(), has_label.sum()) if counts is None else counts
+        seg = cls = torch.zeros((), device=has_mask.device)
         if out["seg"] is not None:
-            seg = (self.segmentation(out["seg"], batch["mask"]) * has).sum() / n_masked.clamp(min=1)
+            seg = (self.segmentation(out["seg"], batch["mask"]) * has_mask).sum() / masked.clamp(min=1)
         if out["cls"] is not None:
-            cls = F.cross_entropy(out["cls"].float(), batch["cls"], reduction="sum") / n
+            each = F.cross_entropy(out["cls"].float(), batch["cls"], reduction="none")
+            cls = (each * has_label).sum() / labeled.clamp(min=1)
         return {"loss": self.lambda_seg * seg + self.lambda_cls * cls, "seg": seg.detach(), "cls": cls.detach()}

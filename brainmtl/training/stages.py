@@ -6,13 +6,16 @@
 __all__ = ['check_prepared', 'stage_order', 'run_training', 'write_history']
 
 # %% ../../nbs/training/43_stages.ipynb #8182287f
+import sys
 from pathlib import Path
 
 import pandas as pd
+from tqdm.auto import tqdm
 
 from ..data.store import Store
 from ..files import CheckpointError, StoreError, UserError, atomic_path
 from ..models.model import MultiTaskModel, load_weights
+from ..models.start import pin_start, start_from
 from ..recipe import STAGES, Recipe, save_recipe
 from ..runtime import Runtime, choose_runtime, seed_everything
 from .train import Fit
@@ -57,12 +60,17 @@ def run_training(
     runtime: Runtime | None = None,  # device and precision; None: chosen by itself
     show: bool = True,  # progress bars?
 ) -> Path:  # the last stage's checkpoint folder
-    "Train the stages in order, each once; raises `UserError` when store, stage or folder do not fit."
+    "Train the stages in order, each once; raises `UserError` when store, stage, folder or first weights do not fit."
     check_prepared(recipe, store)
+    recipe, parent = pin_start(recipe)
     folder = Path(root) / "checkpoints" / run
     runtime = runtime or choose_runtime()
     seed_everything(recipe.seed)
     model = MultiTaskModel.from_recipe(recipe)
+    if parent:
+        start_from(model, parent, recipe.start.part, store.split.hash, set(store.index.source))
+        if warning := (model.parent or {})["warning"]:
+            tqdm.write(warning, file=sys.stderr)
     active = stage_order(recipe)
     for name in stage_order(recipe, stage):
         before = active[: active.index(name)]

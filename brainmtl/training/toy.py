@@ -43,7 +43,7 @@ def toy_model(
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.01, steps)
     for _ in range(steps):
         pick = np.concatenate([rng.choice(p if len(p) else len(rows), 4) for p in (positive, negative)])
-        batch = {k: data[k][pick] for k in ("mask", "has_mask", "cls")}
+        batch = {k: data[k][pick] for k in ("mask", "has_mask", "has_label", "cls")}
         optimizer.zero_grad()
         loss(model(data["image"][pick]), batch)["loss"].backward()
         optimizer.step()
