@@ -27,7 +27,7 @@ from .mc_dropout import enable_dropout, predictive_stats, probability
 from .postprocess import InferenceConfig
 from .result import PredictionResult
 from ..models.model import load_checkpoint, optimize_for_inference, predict_batch
-from ..models.start import REFERENCE
+from ..models.hub import find_checkpoint, pretrained_folder
 from ..runtime import choose_runtime
 
 # %% ../../nbs/inference/55_predict.ipynb #e70554d5
@@ -88,12 +88,14 @@ class Predictor:
 
     def __init__(
         self,
-        checkpoint: str | Path | None = None,  # folder of a trained stage; None: the reference model
+        checkpoint: str
+        | Path
+        | None = None,  # folder of a trained stage, or hf://owner/name; None: the reference model
         device: str | None = None,  # "cpu", "cuda", …; None: the best available
         precision: str | None = None,  # "bf16" or "fp32"; None: bf16 where the hardware has it
     ):
         self.runtime = choose_runtime(device, precision)
-        self.model, self.meta = load_checkpoint(checkpoint or REFERENCE, self.runtime)
+        self.model, self.meta = load_checkpoint(find_checkpoint(checkpoint), self.runtime)
         self.fused = optimize_for_inference(self.model, self.runtime)
         self.config = InferenceConfig.from_meta(self.meta)
         self.modalities = tuple(self.meta.get("modalities", ("flair",)))
@@ -110,6 +112,16 @@ class Predictor:
                 got=" ".join(self.modalities),
                 hint="export it again",
             )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path = "reference",  # folder of a trained stage, `reference`, or a repository owner/name at the Hub
+        revision: str | None = None,  # branch, tag or commit of a repository; None: the newest commit
+        **options: Any,  # `device` and `precision`, as for `Predictor`
+    ) -> "Predictor":  # the predictor
+        "Load by the convention of the Hugging Face Hub; raises `CheckpointError` as `find_checkpoint` does."
+        return cls(pretrained_folder(name, revision), **options)
 
     @property
     def model_card(self) -> dict[str, Any]:  # plain values
