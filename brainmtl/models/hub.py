@@ -29,7 +29,7 @@ FILES = ("model.safetensors", "model.json", "README.md")  # what a repository at
 def checkpoint_name(
     folder: str | Path,  # a folder that `find_checkpoint` returned
 ) -> str:  # "reference", the address with its commit, or the last two parts of the path
-    "Name a checkpoint without the path of one machine, in a form that `find_checkpoint` reads where it can be read again."
+    "Name a checkpoint without the path of one machine; an address at the Hub is found again by it."
     folder = Path(folder)
     if folder == REFERENCE:
         return "reference"
@@ -40,9 +40,7 @@ def checkpoint_name(
 
 # %% ../../nbs/models/33a_hub.ipynb #74167841
 def find_checkpoint(
-    checkpoint: str
-    | Path
-    | None = None,  # folder, `reference`, or `hf://owner/name@revision`; None: the reference model
+    checkpoint: str | Path | None = None,  # folder, `reference` or hf://owner/name@revision; None: the reference
 ) -> Path:  # its folder, which may still hold no checkpoint
     """Find a checkpoint, downloading it once when it has an address at the Hub; raises `CheckpointError` when the
     repository or the revision does not exist, is not open to the user, or cannot be reached and is not in the cache."""
@@ -52,7 +50,7 @@ def find_checkpoint(
         return Path(checkpoint)
     match = ADDRESS.fullmatch(str(checkpoint))
     if not match:
-        raise CheckpointError("an address at the Hub must read hf://owner/name or hf://owner/name@revision", checkpoint)
+        raise CheckpointError("an address must read hf://owner/name or hf://owner/name@revision", got=checkpoint)
     # 0.1 s that only an address needs
     from huggingface_hub import errors, snapshot_download
 
@@ -71,7 +69,7 @@ def pretrained_folder(
     name: str | Path,  # folder, `reference`, or a repository owner/name at the Hub
     revision: str | None = None,  # branch, tag or commit of a repository; None: the newest commit
 ) -> Path:  # its folder
-    "Find a checkpoint by the convention of `from_pretrained`: what is neither a folder nor `reference` is asked at the Hub."
+    "Find a checkpoint as `from_pretrained` does by convention: what is no folder is a repository at the Hub."
     if str(name) == "reference" or Path(name).is_dir():
         return find_checkpoint(name)
     address = str(name) if str(name).startswith("hf:") else f"hf://{name}"
@@ -83,8 +81,8 @@ def push_to_hub(
     repo: str,  # owner/name at the Hub
     private: bool = True,  # seen by its owner only?
 ) -> str:  # address of the new commit, for `find_checkpoint`
-    """Publish a checkpoint with its model card (the user must be logged in by `hf auth login`); raises `CheckpointError`
-    when a file is missing or the Hub refuses."""
+    """Publish a checkpoint with its model card as the user of `hf auth login`; raises `CheckpointError` when a file is
+    missing or the Hub refuses."""
     from huggingface_hub import HfApi, errors
 
     folder = find_checkpoint(checkpoint)
