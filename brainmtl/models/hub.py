@@ -69,7 +69,7 @@ def pretrained_folder(
     name: str | Path,  # folder, `reference`, or a repository owner/name at the Hub
     revision: str | None = None,  # branch, tag or commit of a repository; None: the newest commit
 ) -> Path:  # its folder
-    "Find a checkpoint as `from_pretrained` does by convention: what is no folder is a repository at the Hub."
+    "Find a checkpoint as `from_pretrained` does by convention: any other name than that of a folder is one at the Hub."
     if str(name) == "reference" or Path(name).is_dir():
         return find_checkpoint(name)
     address = str(name) if str(name).startswith("hf:") else f"hf://{name}"
