@@ -88,8 +88,9 @@ def train(
     run: str = "run",  # name of the run: checkpoints/RUN and results/RUN
     stage: str | None = None,  # train one stage only: seg_warmup, cls_head or joint
     set_: tuple[str, ...] = (),  # override of the recipe, KEY=VALUE; may be repeated
-    from_: str | None = None,  # checkpoint to start from: a folder, or reference; default: fresh weights
+    from_: str | None = None,  # checkpoint to start from: a folder, reference or hf://owner/name; default: fresh weights
     from_part: str | None = None,  # what is taken from it: all or encoder; default: all
+    track: str | None = None,  # follow the run in tensorboard (extra `track`) or wandb (extra `wandb`)
     root: Path = Path("."),  # folder of checkpoints/ and results/
     device: str | None = None,  # cpu, cuda, cuda:1 or mps; default: the fastest available
     brats: tuple[str, ...] = (),  # as for prepare, which runs first when folders are given
@@ -113,7 +114,7 @@ def train(
     from brainmtl.runtime import choose_runtime
     from brainmtl.training.stages import run_training
 
-    checkpoint = run_training(plan, Store(store), run, root, stage, choose_runtime(device))
+    checkpoint = run_training(plan, Store(store), run, root, stage, choose_runtime(device), track=track)
     return {"checkpoint": checkpoint, **read_json(checkpoint / "model.json")["metrics"]}
 
 # %% ../nbs/91_cli.ipynb #f1796e68

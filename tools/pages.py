@@ -14,6 +14,8 @@ EXTRAS = {  # extra: what it adds
     "download": "data sets from Kaggle, `brainmtl download`",
     "onnx": "`brainmtl export` to ONNX",
     "openvino": "`--backend openvino`: lower latency for single slices on a CPU",
+    "track": "`brainmtl train --track tensorboard`",
+    "wandb": "`brainmtl train --track wandb`",
     "cluster": "cross-validation and ablation on several machines",
     "dev": "everything that tests and documentation need",
 }

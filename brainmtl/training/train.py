@@ -7,7 +7,7 @@ __all__ = ['NO_SCORE', 'name_slices', 'validate', 'summarize', 'freeze_parts', '
 
 # %% ../../nbs/training/42_train.ipynb #b8da1cbb
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,7 @@ class Fit:
     folder: Path  # where the checkpoint goes
     runtime: Runtime = field(default_factory=choose_runtime)  # device and precision
     show: bool = True  # progress bar?
+    track: Callable[[dict[str, Any]], None] | None = None  # called with each new line of the history and the rate "lr"
 
     def __post_init__(self) -> None:
         c = self.config = getattr(self.recipe, self.stage)
@@ -194,6 +195,11 @@ class Fit:
         "The moving average of the weights where the stage keeps one, else the weights themselves."
         average: Any = self.averaged
         return self.model if average is None else average.module
+
+    @property
+    def rate(self) -> float:  # of the last step; the encoder's own may be lower
+        "The highest learning rate of the parameter groups."
+        return max(float(g["lr"]) for g in self.optimizer.param_groups)
 
     def run(self) -> MultiTaskModel:  # the network with the stage's best weights
         "Train to the end of the stage, from where an earlier run stopped; Ctrl-C loses at most `validate_every` steps."
@@ -256,7 +262,8 @@ class Fit:
                 line = self.validate_and_checkpoint({k: float(v) / n for k, v in sums.items()})
                 # a run that resumes here must give the same history, so the means start again
                 n, sums = 0, {}
-                bar.set_postfix({k: f"{v:.3f}" for k, v in line.items() if isinstance(v, float)})
+                shown = {k: f"{v:.3f}" for k, v in line.items() if isinstance(v, float)}
+                bar.set_postfix(shown | {"lr": f"{self.rate:.1e}"})
                 if self.progress.done:
                     break
 
@@ -325,6 +332,8 @@ class Fit:
         val = {f"val_{k}": v for k, v in scores.items()}
         p.history.append({"stage": self.stage, "step": p.step, **train, **val})
         if self.accelerator.is_main_process:
+            if self.track:
+                self.track(p.history[-1] | {"lr": self.rate})
             if better:
                 save_checkpoint(self.folder, self.eval_model, self.describe(scores))
             save_state(self.state_path, self.model, self.optimizer, asdict(p), self.averaged)
