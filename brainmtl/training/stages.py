@@ -60,8 +60,8 @@ def stage_facts(
     parts = [p for p in PARTS if any(x.requires_grad for x in getattr(fit.model, p).parameters())]
     patients = rows.groupby("source").patient.nunique().sum()
     return (
-        f"{fit.stage} trains {', '.join(parts)} for {c.steps} steps of {c.batch} slices, taken from {len(rows)} slices of "
-        f"{patients} patients ({', '.join(sorted(set(rows.source)))})"
+        f"{fit.stage} trains {', '.join(parts)} for {c.steps} steps of {c.batch} slices, taken from "
+        f"{len(rows)} slices of {patients} patients ({', '.join(sorted(set(rows.source)))})"
     )
 
 # %% ../../nbs/training/43_stages.ipynb #24704b96
