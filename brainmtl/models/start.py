@@ -6,7 +6,7 @@
 __all__ = ['SHAPE', 'pin_start', 'spread_kernel', 'ancestors', 'optimism', 'start_from']
 
 # %% ../../nbs/models/34_start.ipynb #d49cd9b6
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,15 +47,15 @@ def pin_start(
 # %% ../../nbs/models/34_start.ipynb #231f89db
 def spread_kernel(
     kernel: Tensor,  # first convolution of the parent, (out, P·stem², 3, 3)
-    before: int,  # modalities P of the parent
-    after: int,  # modalities C of the new network
+    before: Sequence[str],  # modalities of the parent, P names
+    after: Sequence[str],  # modalities of the new network, C names
 ) -> Tensor:  # (out, C·stem², 3, 3)
-    "Fit a kernel to another number of modalities, so that one image in all channels gives the same output as before."
-    if before == after:
-        return kernel
+    "Fit a kernel to other modalities: in their new order, or so that one image in all channels gives the same output."
     # the stem puts the blocks of pixels of one modality beside each other
-    by_modality = kernel.unflatten(1, (before, -1))
-    return (by_modality.sum(1, keepdim=True) / after).repeat(1, after, 1, 1, 1).flatten(1, 2)
+    by_modality = kernel.unflatten(1, (len(before), -1))
+    if sorted(before) == sorted(after):
+        return by_modality[:, [list(before).index(m) for m in after]].flatten(1, 2)
+    return (by_modality.sum(1, keepdim=True) / len(after)).repeat(1, len(after), 1, 1, 1).flatten(1, 2)
 
 # %% ../../nbs/models/34_start.ipynb #032b2168
 def ancestors(
@@ -93,6 +93,7 @@ def start_from(
     part: Literal["all", "encoder"] = "all",  # "all", or "encoder": decoder and head stay as they are
     split_hash: str | None = None,  # split of the new run; with the parent's own, no test case was a training case
     sources: Collection[str] = (),  # sources of the new run, tested ones included
+    modalities: Sequence[str] = ("flair",),  # of the new network, in its order
 ) -> MultiTaskModel:  # the network
     "Start from a checkpoint's weights; raises `CheckpointError` that lists what differs when the network does not fit."
     folder = Path(checkpoint)
@@ -108,7 +109,7 @@ def start_from(
         )
     weights = parent.state_dict()
     first = "encoder.blocks.0.0.weight"
-    weights[first] = spread_kernel(weights[first], parent.in_channels, model.in_channels)
+    weights[first] = spread_kernel(weights[first], meta.get("modalities", ("flair",)), modalities)
     taken = {k: v for k, v in weights.items() if part == "all" or k.startswith("encoder.")}
     model.load_state_dict(taken, strict=part == "all")
     known = ("sources", "split_hash", "modalities", "license", "intended_use", "parent")

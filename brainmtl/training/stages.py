@@ -83,7 +83,8 @@ def run_training(
     seed_everything(recipe.seed)
     model = MultiTaskModel.from_recipe(recipe)
     if parent:
-        start_from(model, parent, recipe.start.part, store.split.hash, set(store.index.source))
+        sources = set(store.index.source)
+        start_from(model, parent, recipe.start.part, store.split.hash, sources, recipe.data.modalities)
         if warning := (model.parent or {})["warning"]:
             tqdm.write(warning, file=sys.stderr)
     active = stage_order(recipe)
