@@ -88,8 +88,7 @@ def train(
     run: str = "run",  # name of the run: checkpoints/RUN and results/RUN
     stage: str | None = None,  # train one stage only: seg_warmup, cls_head or joint
     set_: tuple[str, ...] = (),  # override of the recipe, KEY=VALUE; may be repeated
-    from_: str
-    | None = None,  # checkpoint to start from: a folder, reference or hf://owner/name; default: fresh weights
+    from_: str | None = None,  # first weights: a folder, reference or hf://owner/name; default: fresh
     from_part: str | None = None,  # what is taken from it: all or encoder; default: all
     track: str | None = None,  # follow the run in tensorboard (extra `track`) or wandb (extra `wandb`)
     root: Path = Path("."),  # folder of checkpoints/ and results/

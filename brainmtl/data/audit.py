@@ -88,9 +88,7 @@ PRIVATE = "The pages beside this file show images of patients. Do not publish th
 
 def audit(
     store: Store | str | Path,  # a finished store, or its folder
-    out_dir: str
-    | Path
-    | None = None,  # where audit.json, audit.md and the pages go; None: `audit` in the store's folder
+    out_dir: str | Path | None = None,  # folder for the report and its pages; None: `audit` in the store
 ) -> dict[str, Any]:  # what audit.json holds: counts, groups, conflicts, parted, warnings, unreadable, pages
     "Audit a store and write pages that show its groups; raises `StoreError` for a folder that is not a finished store."
     store = open_store(store)

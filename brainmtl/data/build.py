@@ -30,6 +30,7 @@ from .sources import find_cases
 from .split import connect
 from .store import INDEX_COLUMNS, STORE_VERSION, CaseRecord, Store, finish_store, read_case, write_case
 from ..files import FormatError, StoreError, UserError, fingerprint, read_json, write_json
+from ..processes import LOCK, hold
 
 # %% ../../nbs/data/18_build.ipynb #bf9d8e89
 def case_fingerprint(
@@ -211,7 +212,9 @@ class _Build:
         begun = (
             [self.path / "cases"] if (self.path / "cases").is_dir() and not any((self.path / "cases").iterdir()) else []
         )
-        found = list(self.path.iterdir()) if self.path.is_dir() else [self.path] if self.path.exists() else []
+        found = [self.path] if self.path.exists() else []
+        if self.path.is_dir():
+            found = [p for p in self.path.iterdir() if p.name != LOCK]
         if mark is None and found not in ([], begun):
             raise StoreError(
                 f"{self.path} must be a store or a new folder", "other files in it", "give a new folder for the store"
@@ -365,9 +368,10 @@ def build_store(
         raise UserError("a cross-validation needs at least 2 folds", got=folds)
     build = _Build(Path(path), list(cases), dict(size=size, modalities=tuple(modalities)), sentences, division)
     build.open_folder()
-    unchanged = len(build.records)
-    removed = build.update(workers, strict, progress)
-    info = build.finish(seed)
+    with hold(build.path):
+        unchanged = len(build.records)
+        removed = build.update(workers, strict, progress)
+        info = build.finish(seed)
     left_out = (*sentences, *(v["problem"] for v in build.failed.values()))
     prepared = len(build.records) - unchanged
     counts = info["cases"], info["slices"], prepared, unchanged, removed

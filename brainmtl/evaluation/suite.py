@@ -25,6 +25,7 @@ from .uncertainty import run_uncertainty
 from ..files import UserError
 from ..inference.postprocess import trained_tasks
 from ..models.model import load_checkpoint
+from ..processes import hold
 from ..runtime import Runtime, choose_runtime
 
 # %% ../../nbs/evaluation/67_suite.ipynb #0dbd70fe
@@ -119,16 +120,17 @@ def evaluate_run(
     store = open_store(store).under(load_checkpoint(checkpoint, runtime)[1].get("split_hash"))
     home = Path(out) if out else results_folder(checkpoint)
     folder = Path(out) if out else results_folder(checkpoint, split, store.path)
-    calibration = calibrate_once(checkpoint, store, home, runtime)
-    scores = evaluate_checkpoint(checkpoint, store, split, folder, runtime, n=n, progress=progress)
-    makers = _makers(checkpoint, store, folder, split, runtime, n)
-    files, skipped = {}, {}
-    for name in (bar := tqdm([p for p in PARTS if p in parts], unit="part", disable=not progress)):
-        bar.set_description(name)
-        try:
-            makers[name]()
-        except UserError as e:
-            skipped[name] = str(e)
-        else:
-            files[name] = folder / f"{name}.json"
+    with hold(folder):
+        calibration = calibrate_once(checkpoint, store, home, runtime)
+        scores = evaluate_checkpoint(checkpoint, store, split, folder, runtime, n=n, progress=progress)
+        makers = _makers(checkpoint, store, folder, split, runtime, n)
+        files, skipped = {}, {}
+        for name in (bar := tqdm([p for p in PARTS if p in parts], unit="part", disable=not progress)):
+            bar.set_description(name)
+            try:
+                makers[name]()
+            except UserError as e:
+                skipped[name] = str(e)
+            else:
+                files[name] = folder / f"{name}.json"
     return RunEvaluation(folder, scores, calibration, files, skipped)

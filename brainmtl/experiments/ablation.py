@@ -32,6 +32,7 @@ from brainmtl.experiments.runs import (
 )
 from ..files import UserError, read_json, write_json
 from ..intervals import as_json
+from ..processes import hold
 from ..recipe import STAGES, Recipe, build_recipe, override
 
 # %% ../../nbs/experiments/71_ablation.ipynb #ccbcf87d
@@ -238,19 +239,20 @@ def run_ablation(
         return run_jobs(calls, backend, jobs, address)
 
     records = {r.name: _record(r, slices, split) for r in runs}
-    todo = [r for r in runs if not is_done(folder / "cells" / r.name / "cell.json", records[r.name])]
-    failed = _train_all(todo, store, work, device, show, go)
-    calls = []
-    for r in todo:
-        out = folder / "cells" / r.name
-        job = stage_jobs(r.recipe)[-1]
-        if job.name in failed:
-            write_outcome(out, records[r.name], failed[job.name])
-        else:
-            calls.append(joblib.delayed(score_run)(job, store, work, out, records[r.name], device))
-    go(calls)
-    result = gather_runs(recipe, runs, folder)
-    write_json(folder / "ablation.json", result)
+    with hold(folder):
+        todo = [r for r in runs if not is_done(folder / "cells" / r.name / "cell.json", records[r.name])]
+        failed = _train_all(todo, store, work, device, show, go)
+        calls = []
+        for r in todo:
+            out = folder / "cells" / r.name
+            job = stage_jobs(r.recipe)[-1]
+            if job.name in failed:
+                write_outcome(out, records[r.name], failed[job.name])
+            else:
+                calls.append(joblib.delayed(score_run)(job, store, work, out, records[r.name], device))
+        go(calls)
+        result = gather_runs(recipe, runs, folder)
+        write_json(folder / "ablation.json", result)
     return result
 
 # %% ../../nbs/experiments/71_ablation.ipynb #f5303219

@@ -24,6 +24,7 @@ from .out_of_fold import keep_half, score_folds, score_together, train_final, tr
 from .runs import RunRecord, is_done, run_jobs, score_run, stage_jobs, train_stage, write_outcome
 from ..files import UserError, read_json, write_json
 from ..intervals import Interval, as_json
+from ..processes import hold
 from ..recipe import Recipe
 from ..runtime import choose_runtime
 
@@ -177,31 +178,32 @@ def run_crossval(
     seeded = {f: recipe.model_copy(update={"seed": recipe.seed + f.repeat}) for f in folds}
     views = {f: store.fold(f.number, f.repeat, recipe.validates) for f in folds}
     records = {f: fold_record(seeded[f], views[f], f) for f in folds}
-    todo = [f for f in folds if not is_done(home / "folds" / f.name / "cell.json", records[f])]
-    calls = []
-    for f in todo:
-        views[f].path = views[f].path.absolute()
-        places = checkpoints / f.name, home / "folds" / f.name
-        calls.append(joblib.delayed(run_fold)(seeded[f], views[f], *places, records[f], device, show and jobs == 1))
-    run_jobs(calls, backend, jobs, address)
-    if not recipe.validates and (todo or final):
-        check_folds(folds, home)
-        runtime = choose_runtime(device)
-        for f in folds:
-            keep_half(trained_stage(seeded[f], checkpoints / f.name), checkpoints / "folds" / f.name, runtime)
-        for r in range(repeats):
-            same = [f for f in folds if f.repeat == r]
-            repeat = {f.name: views[f] for f in same}
-            tables = score_folds(repeat, checkpoints / "folds", home / "folds", runtime, show)
-            for f in same:
-                write_outcome(home / "folds" / f.name, records[f])
-            if r == 0:
-                score_together(repeat, checkpoints / "folds", home, tables, recipe.evaluate.bootstrap)
-                first = tables
-        if final:
-            train_final(recipe, store, first.values(), checkpoints, home, device, show)
-    result = gather_folds(recipe, folds, home)
-    write_json(home / "crossval.json", result)
+    with hold(home):
+        todo = [f for f in folds if not is_done(home / "folds" / f.name / "cell.json", records[f])]
+        calls = []
+        for f in todo:
+            views[f].path = views[f].path.absolute()
+            places = checkpoints / f.name, home / "folds" / f.name
+            calls.append(joblib.delayed(run_fold)(seeded[f], views[f], *places, records[f], device, show and jobs == 1))
+        run_jobs(calls, backend, jobs, address)
+        if not recipe.validates and (todo or final):
+            check_folds(folds, home)
+            runtime = choose_runtime(device)
+            for f in folds:
+                keep_half(trained_stage(seeded[f], checkpoints / f.name), checkpoints / "folds" / f.name, runtime)
+            for r in range(repeats):
+                same = [f for f in folds if f.repeat == r]
+                repeat = {f.name: views[f] for f in same}
+                tables = score_folds(repeat, checkpoints / "folds", home / "folds", runtime, show)
+                for f in same:
+                    write_outcome(home / "folds" / f.name, records[f])
+                if r == 0:
+                    score_together(repeat, checkpoints / "folds", home, tables, recipe.evaluate.bootstrap)
+                    first = tables
+            if final:
+                train_final(recipe, store, first.values(), checkpoints, home, device, show)
+        result = gather_folds(recipe, folds, home)
+        write_json(home / "crossval.json", result)
     return result
 
 # %% ../../nbs/experiments/72_crossval.ipynb #f7bca594

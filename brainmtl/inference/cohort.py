@@ -39,6 +39,7 @@ from ..data.tables import read_rows
 from ..files import UserError, atomic_path, fingerprint, printable, read_json, write_json
 from .predict import Predictor, name_warnings
 from .result import NOTICE, TABLE_COLUMNS, PredictionResult, table_row
+from ..processes import hold
 
 # %% ../../nbs/inference/58_cohort.ipynb #4cc28618
 TABLE_SUFFIXES = (".csv", ".tsv")
@@ -162,8 +163,6 @@ def record_key(
 
 def _saved_record(file: Path, key: str, out: Path) -> dict[str, Any] | None:
     "The record of an earlier run, if it has the key and its files are there."
-    if not file.is_file():
-        return None
     try:
         saved = read_json(file)
     except UserError:
@@ -239,32 +238,33 @@ def predict_files(
         hint = "give image, NIfTI or DICOM files, or a folder that holds them"
         got = ", ".join(map(printable, items)) or "an empty list"
         raise UserError("no scan was found", " with ".join([got, *filter(None, [", ".join(inputs.summary())])]), hint)
-    (out / "records").mkdir(parents=True, exist_ok=True)
-    for torn in [*out.glob(".*.part"), *out.glob("records/.*.part")]:
-        # an earlier run was killed while it wrote this
-        shutil.rmtree(torn) if torn.is_dir() else torn.unlink()
-    stems = dict(zip(inputs.paths, output_stems(inputs.paths)))
-    keys = {path: record_key(path, predictor, mc_samples, axcodes, series) for path in inputs.paths}
-    todo = [p for p in inputs.paths if _saved_record(out / "records" / f"{stems[p]}.json", keys[p], out) is None]
-    bar = tqdm(total=len(inputs.paths), initial=len(inputs.paths) - len(todo), disable=not progress, unit="scan")
-    with bar:
-        for path, loaded in read_ahead(lambda path: _load(predictor, path, axcodes, series), todo):
-            record: dict[str, Any] = {"file": printable(path)}
-            if isinstance(loaded, UserError):
-                record["error"] = printable(loaded)
-            elif isinstance(result := _predict(predictor, path, loaded[0], loaded[1], mc_samples), UserError):
-                record["error"] = printable(result)
-            else:
-                record |= _save(result, path, out, stems[path], predictor.modalities[0], series)
-                if "error" not in record:
-                    record["warnings"] = [*record["warnings"], *_unused_options(path, axcodes, series)]
-            _write_record(out, stems[path], {"key": keys[path], "record": record})
-            bar.update()
-    rows = write_tables(out, [out / "records" / f"{stems[p]}.json" for p in inputs.paths])
-    failed = sum(row["error"] is not None for row in rows)
-    manifest = {"record_version": RECORD_VERSION, "model": predictor.model_card, "mc_samples": mc_samples}
-    write_json(out / "manifest.json", {**manifest, "scans": len(rows), "failed": failed, "notice": NOTICE})
-    earlier = sorted({f.stem for f in (out / "records").glob("*.json")} - set(stems.values()))
+    with hold(out):
+        (out / "records").mkdir(parents=True, exist_ok=True)
+        for torn in [*out.glob(".*.part"), *out.glob("records/.*.part")]:
+            # an earlier run was killed while it wrote this
+            shutil.rmtree(torn) if torn.is_dir() else torn.unlink()
+        stems = dict(zip(inputs.paths, output_stems(inputs.paths)))
+        keys = {path: record_key(path, predictor, mc_samples, axcodes, series) for path in inputs.paths}
+        todo = [p for p in inputs.paths if _saved_record(out / "records" / f"{stems[p]}.json", keys[p], out) is None]
+        bar = tqdm(total=len(inputs.paths), initial=len(inputs.paths) - len(todo), disable=not progress, unit="scan")
+        with bar:
+            for path, loaded in read_ahead(lambda path: _load(predictor, path, axcodes, series), todo):
+                record: dict[str, Any] = {"file": printable(path)}
+                if isinstance(loaded, UserError):
+                    record["error"] = printable(loaded)
+                elif isinstance(result := _predict(predictor, path, loaded[0], loaded[1], mc_samples), UserError):
+                    record["error"] = printable(result)
+                else:
+                    record |= _save(result, path, out, stems[path], predictor.modalities[0], series)
+                    if "error" not in record:
+                        record["warnings"] = [*record["warnings"], *_unused_options(path, axcodes, series)]
+                _write_record(out, stems[path], {"key": keys[path], "record": record})
+                bar.update()
+        rows = write_tables(out, [out / "records" / f"{stems[p]}.json" for p in inputs.paths])
+        failed = sum(row["error"] is not None for row in rows)
+        manifest = {"record_version": RECORD_VERSION, "model": predictor.model_card, "mc_samples": mc_samples}
+        write_json(out / "manifest.json", {**manifest, "scans": len(rows), "failed": failed, "notice": NOTICE})
+        earlier = sorted({f.stem for f in (out / "records").glob("*.json")} - set(stems.values()))
     return CohortReport(out, rows, failed, len(rows) - len(todo), inputs.summary(), earlier)
 
 

@@ -88,9 +88,7 @@ class Predictor:
 
     def __init__(
         self,
-        checkpoint: str
-        | Path
-        | None = None,  # folder of a trained stage, or hf://owner/name; None: the reference model
+        checkpoint: str | Path | None = None,  # folder of a stage, or hf://owner/name; None: the reference model
         device: str | None = None,  # "cpu", "cuda", …; None: the best available
         precision: str | None = None,  # "bf16" or "fp32"; None: bf16 where the hardware has it
     ):

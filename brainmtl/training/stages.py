@@ -16,6 +16,7 @@ from ..data.store import Store
 from ..files import CheckpointError, StoreError, UserError, atomic_path
 from ..models.model import PARTS, MultiTaskModel, load_weights
 from ..models.start import pin_start, start_from
+from ..processes import hold
 from ..recipe import STAGES, Recipe, save_recipe
 from ..runtime import Runtime, choose_runtime, seed_everything
 from .track import open_tracker, tracked_values
@@ -89,21 +90,22 @@ def run_training(
             tqdm.write(warning, file=sys.stderr)
     active = stage_order(recipe)
     results = Path(root) / "results" / run
-    tracker = open_tracker(track, run, results, recipe) if track else None
-    for name in stage_order(recipe, stage):
-        before = active[: active.index(name)]
-        if before:
-            load_weights(model, _trained(folder / before[-1]))
-        fit = Fit(model, store, recipe, name, folder / name, runtime, show)
+    with hold(folder):
+        tracker = open_tracker(track, run, results, recipe) if track else None
+        for name in stage_order(recipe, stage):
+            before = active[: active.index(name)]
+            if before:
+                load_weights(model, _trained(folder / before[-1]))
+            fit = Fit(model, store, recipe, name, folder / name, runtime, show)
+            if tracker:
+                fit.track = lambda line: tracker.log(*reversed(tracked_values(recipe, line)))
+            if show and fit.accelerator.is_main_process:
+                tqdm.write(f"stage {active.index(name) + 1} of {len(active)}, {stage_facts(fit)}", file=sys.stderr)
+            fit.run()
+            if fit.accelerator.is_main_process:
+                write_history(fit, results)
         if tracker:
-            fit.track = lambda line: tracker.log(*reversed(tracked_values(recipe, line)))
-        if show and fit.accelerator.is_main_process:
-            tqdm.write(f"stage {active.index(name) + 1} of {len(active)}, {stage_facts(fit)}", file=sys.stderr)
-        fit.run()
-        if fit.accelerator.is_main_process:
-            write_history(fit, results)
-    if tracker:
-        tracker.finish()
+            tracker.finish()
     return folder / name
 
 
