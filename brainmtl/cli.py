@@ -149,6 +149,7 @@ def evaluate(
 def score(
     predictions: Path,  # folder of predicted masks, NIfTI or images
     truth: Path,  # folder of reference masks of the same names, with or without _seg, _pred, _mask
+    patients: Path | None = None,  # table with the columns case and patient; default: every case is a patient
     also: Path | None = None,  # folder of a second system's masks, to compare on the same cases
     out: Path = Path("scores"),  # folder for scores.csv, and also.csv of the second system
     tolerance: float = 2.0,  # of the surface Dice, mm; pixels for images
@@ -156,10 +157,12 @@ def score(
 ) -> dict[str, Any]:  # mean with 95 % interval and median per score, and files that were left out
     "Score masks of any program. Dice, IoU, HD95, surface Dice, lesions and volume, with 95 % intervals."
     from brainmtl.evaluation.mask_scores import compare_masks, mask_rows, score_folders
+    from brainmtl.evaluation.masks import read_patients
     from brainmtl.files import atomic_path
 
+    who = read_patients(patients) if patients else None
     systems = {"scores": predictions} | ({"also": also} if also else {})
-    made = {name: score_folders(folder, truth, tolerance, lesion_iou) for name, folder in systems.items()}
+    made = {name: score_folders(folder, truth, tolerance, lesion_iou, who) for name, folder in systems.items()}
     result: dict[str, Any] = {}
     for name, m in made.items():
         if m.cases.empty:
@@ -170,9 +173,9 @@ def score(
     if also:
         names = str(predictions), str(also)
         result["comparisons"] = compare_masks(made["scores"].cases, made["also"].cases, names)
-    alone = [sentence for m in made.values() for sentence in m.alone]
+    alone = dict.fromkeys(sentence for m in made.values() for sentence in m.alone)
     failed = [sentence for m in made.values() for sentence in m.failed.values()]
-    return {**result, "without a partner": alone, "failed": failed}
+    return {**result, "resampled": "patients" if who else "cases", "left out": list(alone), "failed": failed}
 
 # %% ../nbs/91_cli.ipynb #95ec9ecc
 @command("brainmtl ablate quick --store stores/mine --seeds 3 --variants joint,seg_only,cls_only,no_warmup:1")
