@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MASK_SCORES', 'DISTANCES', 'ERRORS', 'lesion_f1', 'score_masks', 'MaskScores', 'score_folders', 'summarize_masks',
-           'mask_rows', 'compare_masks']
+           'mask_rows', 'mask_differences', 'compare_masks']
 
 # %% ../../nbs/evaluation/69a_mask_scores.ipynb #ed81b67c
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from .masks import find_masks, read_pair
 from ..files import UserError
 from ..intervals import Interval, bootstrap_ci
 from ..metrics import dice, hd95, iou, seg_counts, surface_dice
-from ..verdicts import correct, paired_ci, verdict
+from ..verdicts import Difference, correct, paired_ci, verdict
 
 # %% ../../nbs/evaluation/69a_mask_scores.ipynb #830c3122
 def lesion_f1(
@@ -138,11 +138,10 @@ def mask_rows(
     return rows
 
 # %% ../../nbs/evaluation/69a_mask_scores.ipynb #0cc1f896
-def compare_masks(
+def mask_differences(
     a: pd.DataFrame,  # cases of system A, of `score_folders`
     b: pd.DataFrame,  # cases of system B
-    names: tuple[str, str] = ("A", "B"),  # what to call the two
-) -> list[str]:  # one sentence per score that both have
+) -> dict[str, Difference]:  # score that both have → A − B, corrected for their number
     "Compare two systems on the cases that both have; raises `UserError` when there are none."
     both = a.merge(b, on="case", suffixes=("_a", "_b"))
     if both.empty:
@@ -155,5 +154,13 @@ def compare_masks(
         ok = np.isfinite(x) & np.isfinite(y)
         if ok.any():
             found[what] = paired_ci(x[ok], y[ok], both.patient_a.to_numpy()[ok])
-    decided = zip(found, correct(list(found.values())), strict=True)
-    return [verdict(*names, difference, what, what not in ERRORS) for what, difference in decided]
+    return dict(zip(found, correct(list(found.values())), strict=True))
+
+
+def compare_masks(
+    a: pd.DataFrame,  # cases of system A, of `score_folders`
+    b: pd.DataFrame,  # cases of system B
+    names: tuple[str, str] = ("A", "B"),  # what to call the two
+) -> list[str]:  # one sentence per score that both have
+    "State what `mask_differences` finds."
+    return [verdict(*names, d, what, what not in ERRORS) for what, d in mask_differences(a, b).items()]
