@@ -23,11 +23,11 @@ from scipy.special import expit
 
 from ..data.dataset import select_rows
 from ..data.store import Store, open_store
-from .operating_points import fit_scan_rule, operating_points, record_scan_rule
+from .operating_points import fit_scan_rule, operating_points
 from .scans import scan_table
 from .slices import check_store, predict_cases, predict_rows, reference_mask
 from ..files import UserError, atomic_path, read_json, write_json
-from ..inference.postprocess import InferenceConfig, ScanRule, clean_mask
+from ..inference.postprocess import InferenceConfig, clean_mask
 from ..intervals import as_json, bootstrap_ci
 from ..metrics import dice, ece, seg_counts
 from ..models.model import MultiTaskModel, load_checkpoint
@@ -229,9 +229,10 @@ def calibrate_checkpoint(
         result |= calibrate_table(table, n)
         if "seg" in config.tasks:
             result["scan"] = _scan_rule(table, n)
-    _record(checkpoint, result)
     if out:
         _save(Path(out), result)
+    # last, because a calibrated model.json says that the rest is done
+    _record(checkpoint, result)
     return result
 
 
@@ -248,9 +249,10 @@ def calibrate_out_of_fold(
     labeled = table[~table.source.isin(unlabeled)]
     result = dict(version=CALIBRATION_VERSION, split="out of fold", **calibrate_table(labeled, n))
     result["scan"] = _scan_rule(labeled, n)
-    _record(checkpoint, result)
     if out:
         _save(Path(out), result)
+    # last, because a calibrated model.json says that the rest is done
+    _record(checkpoint, result)
     return result
 
 # %% ../../nbs/evaluation/63_calibrate.ipynb #6fe6d845
@@ -280,9 +282,9 @@ def _record(checkpoint: Path, result: dict[str, Any]) -> None:
         record["temperature"] = result["temperature"]
     if mask := result.get("mask"):
         record = _with_mask(record, mask)
-    write_json(checkpoint / "model.json", record)
     if "version" in (scan := result.get("scan", {})):
-        record_scan_rule(checkpoint, ScanRule.from_json(scan), scan["fitted_on"])
+        record["scan"] = scan
+    write_json(checkpoint / "model.json", record)
 
 
 def _save(out: Path, result: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from .evaluate import evaluate_checkpoint
 from .gradcam import run_gradcam
 from .probes import run_probes
 from .uncertainty import run_uncertainty
-from ..files import UserError
+from ..files import UserError, stop_if_full
 from ..inference.postprocess import trained_tasks
 from ..models.model import load_checkpoint
 from ..processes import hold
@@ -63,6 +63,7 @@ def calibrate_once(
     try:
         calibrate_checkpoint(checkpoint, store, out, runtime)
     except UserError as e:
+        stop_if_full(e)
         return f"not calibrated: {e}"
     return "temperature and thresholds fixed on the validation split"
 
@@ -130,6 +131,7 @@ def evaluate_run(
             try:
                 makers[name]()
             except UserError as e:
+                stop_if_full(e)
                 skipped[name] = str(e)
             else:
                 files[name] = folder / f"{name}.json"

@@ -20,7 +20,7 @@ import joblib
 from ..data.store import Store, open_store
 from ..evaluation.calibrate import calibrate_checkpoint
 from ..evaluation.evaluate import evaluate_checkpoint
-from ..files import UserError, atomic_path, read_json, write_json
+from ..files import UserError, atomic_path, read_json, stop_if_full, write_json
 from ..recipe import STAGES, Recipe, build_recipe
 from ..runtime import choose_runtime
 from ..training.stages import run_training, stage_order
@@ -97,6 +97,7 @@ def train_stage(
             before = before.before
         run_training(job.recipe, open_store(store), job.name, work, job.stage, choose_runtime(device), show)
     except FAILURES as e:
+        stop_if_full(e)
         return Failure.of(e)
     return None
 
@@ -135,9 +136,10 @@ def is_done(
     path: str | Path,  # a cell.json
     record: RunRecord,  # what it must agree with
 ) -> bool:  # False also when the file is missing
-    "Check whether the same run was finished before."
+    "Check whether the same run was finished before, and its scores are still there."
     known = read_json(path) if Path(path).is_file() else {}
-    return {**known, **asdict(record), "status": "done"} == known
+    complete = all((Path(path).parent / name).is_file() for name in ("evaluation.json", "slices.csv"))
+    return complete and {**known, **asdict(record), "status": "done"} == known
 
 # %% ../../nbs/experiments/70_runs.ipynb #8329089b
 def score_run(
@@ -157,9 +159,11 @@ def score_run(
         try:
             calibrate_checkpoint(checkpoint, store, runtime=runtime, n=100)
         except UserError as e:
+            stop_if_full(e)
             more["calibration"] = str(e)
         evaluate_checkpoint(checkpoint, store, record.split, out, runtime)
     except FAILURES as e:
+        stop_if_full(e)
         return write_outcome(out, record, Failure.of(e), **more)
     return write_outcome(out, record, **more)
 

@@ -36,7 +36,7 @@ from ..data.preprocess import Prepared
 from ..data.stream import DICOM_START, KIND_BYTES
 from ..data.sources import BRATS_ENDS, BRATS_NAME
 from ..data.tables import read_rows
-from ..files import UserError, atomic_path, fingerprint, printable, read_json, write_json
+from ..files import UserError, atomic_path, fingerprint, printable, read_json, stop_if_full, write_json
 from .predict import Predictor, name_warnings
 from .result import NOTICE, TABLE_COLUMNS, PredictionResult, table_row
 from ..processes import hold
@@ -318,22 +318,16 @@ def _save(
                     seg = write_seg(result.mask, path, Path(made) / f"{stem}_mask.dcm", modality, series)
                     written["dicom_seg"] = seg.name
                 except Exception as e:
-                    _stop_if_full(e)
+                    stop_if_full(e)
                     reason = _seg_reason(e)
                     record["warnings"] = [*record["warnings"], f"No DICOM-SEG was written: {reason}."]
             for name in written.values():
                 os.replace(Path(made) / name, out / name)
     except Exception as e:
-        _stop_if_full(e)
+        stop_if_full(e)
         logging.getLogger(__name__).debug("saving %s", path, exc_info=True)
         return {"error": str(UserError(f"{path.name} could not be saved", f"{type(e).__name__}: {e}"))}
     return record | {"written": written}
-
-
-def _stop_if_full(error: Exception) -> None:
-    "A full disk ends the run, because no later scan could be saved."
-    if getattr(error.__cause__ or error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-        raise error
 
 
 def _seg_reason(error: Exception) -> str:
