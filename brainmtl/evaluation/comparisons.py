@@ -14,10 +14,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .compare import MACRO_SOURCE, Comparison, compare
-from .mask_scores import ERRORS, MASK_SCORES, mask_differences
+from .mask_scores import MASK_SCORES, mask_comparisons
+from ..data.tables import read_rows
 from .slices import read_slices
 from ..files import UserError, atomic_path, read_json
-from ..verdicts import p_text, verdict
+from ..verdicts import p_text
 
 # %% ../../nbs/evaluation/69b_comparisons.ipynb #fa808670
 def find_results(
@@ -48,10 +49,16 @@ def _compare_runs(a: Path, b: Path, names: tuple[str, str]) -> list[Comparison]:
 
 
 def _read_scores(path: Path) -> pd.DataFrame:
-    table = pd.read_csv(path, dtype={"case": str, "patient": str})
-    if missing := {"case", "patient", *MASK_SCORES} - set(table):
+    rows = read_rows(path)
+    columns = ("case", "patient", *MASK_SCORES)
+    if missing := set(columns) - set(rows[0]):
         raise UserError(f"{path} must be a table of brainmtl score", f"no column {', '.join(sorted(missing))}")
-    return table
+    # as objects, because a name that is not UTF-8 cannot be an Arrow string
+    table = pd.DataFrame({k: [row[k] for row in rows] for k in columns}, dtype=object)
+    try:
+        return table.assign(**table[list(MASK_SCORES)].apply(pd.to_numeric))
+    except ValueError as e:
+        raise UserError(f"{path} must hold numbers as scores", str(e), "score the masks again") from e
 
 
 def compare_results(
@@ -64,9 +71,7 @@ def compare_results(
         raise UserError("two runs or two tables can be compared", f"{a} and {b}", "give two of one kind")
     if a.is_dir():
         return _compare_runs(a, b, names)
-    found = mask_differences(_read_scores(a), _read_scores(b))
-    said = {what: verdict(*names, d, what, what not in ERRORS) for what, d in found.items()}
-    return [Comparison(*names, what, MACRO_SOURCE, d, said[what]) for what, d in found.items()]
+    return mask_comparisons(_read_scores(a), _read_scores(b), names)
 
 
 def comparison_rows(
@@ -87,9 +92,10 @@ def comparison_figure(
 
     shown = [c for c in comparisons if c.difference.value is not None]
     scores = list(dict.fromkeys(c.what for c in shown))
-    most = max(sum(c.what == what for c in shown) for what in scores)
-    size = 8, (0.9 + 0.25 * most) * -(-len(scores) // 2)
-    fig, axes = plt.subplots(-(-len(scores) // 2), 2, figsize=size, squeeze=False, layout="constrained")
+    most = max((sum(c.what == what for c in shown) for what in scores), default=0)
+    lines = max(1, -(-len(scores) // 2))
+    size = 8, (0.9 + 0.25 * most) * lines
+    fig, axes = plt.subplots(lines, 2, figsize=size, squeeze=False, layout="constrained")
     for ax in axes.flat[len(scores) :]:
         ax.set_visible(False)
     for ax, what in zip(axes.flat, scores):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MASK_SCORES', 'DISTANCES', 'ERRORS', 'lesion_f1', 'score_masks', 'MaskScores', 'score_folders', 'summarize_masks',
-           'mask_rows', 'mask_differences', 'compare_masks']
+           'mask_rows', 'mask_comparisons', 'compare_masks']
 
 # %% ../../nbs/evaluation/69a_mask_scores.ipynb #ed81b67c
 from collections.abc import Mapping
@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
+from .compare import MACRO_SOURCE, Comparison
 from .masks import find_masks, read_pair
 from ..files import UserError
 from ..intervals import Interval, bootstrap_ci
 from ..metrics import dice, hd95, iou, seg_counts, surface_dice
-from ..verdicts import Difference, correct, paired_ci, verdict
+from ..verdicts import correct, paired_ci, verdict
 
 # %% ../../nbs/evaluation/69a_mask_scores.ipynb #830c3122
 def lesion_f1(
@@ -138,10 +139,11 @@ def mask_rows(
     return rows
 
 # %% ../../nbs/evaluation/69a_mask_scores.ipynb #0cc1f896
-def mask_differences(
+def mask_comparisons(
     a: pd.DataFrame,  # cases of system A, of `score_folders`
     b: pd.DataFrame,  # cases of system B
-) -> dict[str, Difference]:  # score that both have → A − B, corrected for their number
+    names: tuple[str, str] = ("A", "B"),  # what to call the two
+) -> list[Comparison]:  # A − B in each score that both have, corrected for their number
     "Compare two systems on the cases that both have; raises `UserError` when there are none."
     both = a.merge(b, on="case", suffixes=("_a", "_b"))
     if both.empty:
@@ -154,7 +156,8 @@ def mask_differences(
         ok = np.isfinite(x) & np.isfinite(y)
         if ok.any():
             found[what] = paired_ci(x[ok], y[ok], both.patient_a.to_numpy()[ok])
-    return dict(zip(found, correct(list(found.values())), strict=True))
+    decided = zip(found, correct(list(found.values())), strict=True)
+    return [Comparison(*names, k, MACRO_SOURCE, d, verdict(*names, d, k, k not in ERRORS)) for k, d in decided]
 
 
 def compare_masks(
@@ -162,5 +165,5 @@ def compare_masks(
     b: pd.DataFrame,  # cases of system B
     names: tuple[str, str] = ("A", "B"),  # what to call the two
 ) -> list[str]:  # one sentence per score that both have
-    "State what `mask_differences` finds."
-    return [verdict(*names, d, what, what not in ERRORS) for what, d in mask_differences(a, b).items()]
+    "State what `mask_comparisons` finds."
+    return [c.sentence for c in mask_comparisons(a, b, names)]

@@ -62,6 +62,13 @@ def _left_out(folder: str | Path, names: Collection[str], why: str) -> list[str]
     return [f"{folder}: {len(names)} {why} ({first})"]
 
 
+def _by_short_name(cases: Collection[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for case in cases:
+        found.setdefault(SEQUENCES.sub("", case), []).append(case)
+    return found
+
+
 def find_masks(
     predictions: str | Path,  # folder of predicted masks, NIfTI or images; also one that `brainmtl predict` wrote
     truth: str | Path,  # folder of reference masks, or a tree of cases with scans and masks
@@ -71,15 +78,12 @@ def find_masks(
     (first, others), (second, scans) = _masks_in(Path(predictions)), _masks_in(Path(truth))
     match = {case: case for case in first if case in second}
     # a mask may carry the sequence of its image, as in CASE_flair_mask beside CASE_seg
-    left = [SEQUENCES.sub("", case) for case in second if case not in match]
-    for case in set(first) - set(match):
-        if (short := SEQUENCES.sub("", case)) in left:
-            whole = [k for k in second if k not in match and SEQUENCES.sub("", k) == short]
-            same = [k for k in first if k not in second and SEQUENCES.sub("", k) == short]
-            if len(whole) + len(same) > 2:
-                got = ", ".join(sorted({*whole, *same}))
-                raise UserError("each prediction must have one reference", got, "score one sequence at a time")
-            match[case] = whole[0]
+    ours, theirs = (_by_short_name(set(side) - set(match)) for side in (first, second))
+    for short in sorted(ours.keys() & theirs.keys()):
+        if len(ours[short]) + len(theirs[short]) > 2:
+            got = ", ".join(sorted({*ours[short], *theirs[short]}))
+            raise UserError("each prediction must have one reference", got, "score one sequence at a time")
+        match[ours[short][0]] = theirs[short][0]
     if not match:
         got = f"{len(first)} and {len(second)} masks without a common name"
         raise UserError(f"{predictions} and {truth} must hold masks of the same names", got, "rename the files")
